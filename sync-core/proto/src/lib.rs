@@ -1,1 +1,13 @@
-//! Pure protocol.
+//! The Dinh sync protocol: pure state machines and formats.
+//!
+//! Nothing here knows a clock, a socket, a file, randomness or a runtime: time and seeds are arguments. The
+//! relay depends on this package only, and this package does not depend on Automerge.
+
+pub mod codec;
+pub mod error;
+pub mod ids;
+pub mod item;
+pub mod keys;
+pub mod limits;
+pub mod ranges;
+pub mod time;

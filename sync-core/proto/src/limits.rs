@@ -1,0 +1,78 @@
+//! Every bound on what a peer can make grow, in one place, with the relations between them.
+
+use std::time::Duration;
+
+/// Largest payload of one WebSocket frame, bytes (a Noise message cannot be longer).
+pub const FRAME_BYTES_MAX: usize = 65_535;
+/// Plain bytes in one frame: leaves room for a 16-byte authentication tag.
+pub const FRAME_PLAIN_BYTES_MAX: usize = FRAME_BYTES_MAX - 16;
+/// Largest message, bytes; it may span frames.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Largest payload of one item, bytes.
+pub const ITEM_PAYLOAD_BYTES_MAX: usize = 1_000_000;
+/// Most items in one `Items` or `Put` message.
+pub const ITEMS_PER_MESSAGE_MAX: usize = 256;
+/// Bytes of items that one message is filled to before the next is begun.
+pub const MESSAGE_FILL_BYTES: usize = 48 * 1024;
+
+/// Most changes in one run.
+pub const RUN_CHANGES_MAX: usize = 1_024;
+/// Changes after which a device begins another run.
+pub const RUN_CHANGES_SOFT: usize = 256;
+/// Packed bytes after which a device begins another run.
+pub const RUN_BYTES_SOFT: usize = 64 * 1024;
+
+/// Bytes of items that may be on the way to a receiver that has not taken them yet.
+pub const CREDIT_BYTES: u64 = 256 * 1024;
+/// Items that a device may have sent without an answer.
+pub const PUTS_UNANSWERED_MAX: usize = 512;
+/// Presence payload, bytes.
+pub const EPHEMERAL_BYTES_MAX: usize = 4 * 1024;
+/// Presence messages that wait for one slow receiver; older ones of the same sender are replaced.
+pub const EPHEMERAL_QUEUE_MAX: usize = 64;
+/// Text of a `Close` or `Reject`, bytes.
+pub const DETAIL_BYTES_MAX: usize = 200;
+
+/// Chains named in one `Have` or `Want`.
+pub const CHAINS_PER_MESSAGE_MAX: usize = 4_096;
+/// Ranges of one chain in one `Have` or `Want`.
+pub const RANGES_PER_CHAIN_MAX: usize = 1_024;
+/// Spaces in one `CaughtUp`, and backfills in one `Hello`.
+pub const SPACES_PER_MESSAGE_MAX: usize = 16_384;
+/// Sessions of one device that may write in one space: each restored backup uses one.
+pub const SESSIONS_PER_DEVICE_MAX: usize = 256;
+
+/// Records of one charter.
+pub const CHARTER_RECORDS_MAX: usize = 4_096;
+/// Payload of one charter record, bytes.
+pub const CHARTER_RECORD_BYTES_MAX: usize = 8 * 1024;
+/// Members named in one space record.
+pub const AUDIENCE_MEMBERS_MAX: usize = 256;
+/// A device's display name, bytes.
+pub const DEVICE_NAME_BYTES_MAX: usize = 48;
+
+/// Runs of one document that wait for what they depend on.
+pub const PARKED_RUNS_PER_DOCUMENT_MAX: usize = 512;
+/// Bytes of runs of one document that wait.
+pub const PARKED_BYTES_PER_DOCUMENT_MAX: usize = 4 << 20;
+
+/// Unanswered handshakes end after this.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Silence after which a side asks whether the other is there.
+pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+/// Silence after which the connection is dead: any byte received counts as life.
+pub const DEAD_AFTER: Duration = Duration::from_secs(75);
+/// First pause before a reconnect; doubles to [`RECONNECT_MAX`], with full jitter.
+pub const RECONNECT_MIN: Duration = Duration::from_millis(500);
+/// Longest pause before a reconnect.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(60);
+/// Pause before a chain that was refused for now is offered again.
+pub const RETRY_LATER: Duration = Duration::from_secs(5);
+/// Pause before a second reconcile in the same epoch; doubles each time.
+pub const RECONCILE_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+const _: () = assert!(MESSAGE_BYTES_MAX > ITEM_PAYLOAD_BYTES_MAX + crate::item::ITEM_OVERHEAD_BYTES + 64);
+const _: () = assert!(MESSAGE_FILL_BYTES < FRAME_PLAIN_BYTES_MAX);
+const _: () = assert!(CREDIT_BYTES as usize >= 4 * MESSAGE_FILL_BYTES);
+const _: () = assert!(RUN_CHANGES_SOFT <= RUN_CHANGES_MAX && RUN_BYTES_SOFT <= ITEM_PAYLOAD_BYTES_MAX);
+const _: () = assert!(CHARTER_RECORD_BYTES_MAX <= ITEM_PAYLOAD_BYTES_MAX);
