@@ -3,6 +3,7 @@
 //! Nothing here knows a clock, a socket, a file, randomness or a runtime: time and seeds are arguments. The
 //! relay depends on this package only, and this package does not depend on Automerge.
 
+pub mod charter;
 pub mod codec;
 pub mod error;
 pub mod ids;
