@@ -1,1 +1,3 @@
-//! Relay.
+//! The Dinh relay: stores and forwards signed items, and acknowledges only what is durable.
+
+pub mod log;
