@@ -1,3 +1,4 @@
 //! The Dinh relay: stores and forwards signed items, and acknowledges only what is durable.
 
+pub mod hub;
 pub mod log;
