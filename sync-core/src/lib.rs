@@ -1,1 +1,3 @@
-//! Core.
+//! Dinh: an offline-first sync engine for shared documents.
+
+pub mod store;
