@@ -1,1 +1,3 @@
 //! Pure protocol.
+
+pub mod pack;
