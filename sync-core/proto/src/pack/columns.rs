@@ -30,7 +30,8 @@ impl<'a> Columns<'a> {
         let mut first_free = 0;
         for _ in 0..count {
             let spec = reader.uleb("column").ok()?;
-            let place = first_free + KNOWN[first_free..].iter().position(|known| u64::from(*known) == spec)?;
+            let place =
+                first_free + KNOWN[first_free..].iter().position(|known| u64::from(*known) == spec)?;
             lengths[place] = reader.bounded(tail.len(), "column length").ok().filter(|length| *length > 0)?;
             first_free = place + 1;
         }
@@ -59,4 +60,3 @@ impl<'a> Columns<'a> {
         out.extend_from_slice(self.extra);
     }
 }
-

@@ -203,10 +203,7 @@ impl Budget {
 
 /// Reads all part heads before anything is inflated, so that the sum of the plain lengths is known
 /// to be within bounds first.
-fn read_split<'a>(
-    reader: &mut Reader<'a>,
-    budget: &mut Budget,
-) -> Result<Vec<Cow<'a, [u8]>>, PackError> {
+fn read_split<'a>(reader: &mut Reader<'a>, budget: &mut Budget) -> Result<Vec<Cow<'a, [u8]>>, PackError> {
     let mut stored = [(0, &[][..]); PARTS];
     for part in &mut stored {
         let plain = budget.read(reader)?;
@@ -236,7 +233,7 @@ fn put_part(out: &mut Vec<u8>, plain: &[u8]) {
     out.extend_from_slice(stored);
 }
 
-fn deflate(plain: &[u8]) -> Vec<u8> {
+pub(super) fn deflate(plain: &[u8]) -> Vec<u8> {
     let mut compress = Compress::new(Compression::best(), false);
     // Room for stored blocks, so that one call is nearly always enough.
     let mut out = Vec::with_capacity(plain.len() + plain.len() / 1024 + 64);
@@ -259,7 +256,7 @@ fn inflate(stored: &[u8], plain_length: usize) -> Result<Vec<u8>, PackError> {
     loop {
         if out.len() == out.capacity() {
             // One byte more than allowed: enough to see that the stream says too much.
-            out.reserve_exact((out.len().max(INFLATE_STEP)).min(plain_length + 1 - out.len()));
+            out.reserve_exact((out.len().max(INFLATE_STEP)).min(plain_length.saturating_add(1) - out.len()));
         }
         let before = (decompress.total_in(), out.len());
         let rest = &stored[before.0 as usize..];

@@ -2,14 +2,52 @@
 
 use automerge::marks::{ExpandMark, Mark};
 use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{ActorId, AutoCommit, Author, ObjId, ObjType, ROOT, ReadDoc};
+use automerge::{ActorId, Author, AutoCommit, ObjId, ObjType, ROOT, ReadDoc};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use sha2::{Digest, Sha256};
 
 const SYLLABLES: [&str; 40] = [
-    "chi", "bộ", "họp", "đồng", "chí", "ý", "kiến", "biểu", "quyết", "thống", "nhất", "nghị", "tháng",
-    "nhiệm", "vụ", "đảng", "viên", "thảo", "luận", "kết", "thôn", "xã", "đường", "nước", "sạch", "của",
-    "và", "đã", "được", "những", "công", "tác", "phát", "triển", "kinh", "tế", "hộ", "nghèo", "mùa", "gặt",
+    "chi",
+    "bộ",
+    "họp",
+    "đồng",
+    "chí",
+    "ý",
+    "kiến",
+    "biểu",
+    "quyết",
+    "thống",
+    "nhất",
+    "nghị",
+    "tháng",
+    "nhiệm",
+    "vụ",
+    "đảng",
+    "viên",
+    "thảo",
+    "luận",
+    "kết",
+    "thôn",
+    "xã",
+    "đường",
+    "nước",
+    "sạch",
+    "của",
+    "và",
+    "đã",
+    "được",
+    "những",
+    "công",
+    "tác",
+    "phát",
+    "triển",
+    "kinh",
+    "tế",
+    "hộ",
+    "nghèo",
+    "mùa",
+    "gặt",
 ];
 
 /// Wall time of the first commit, in seconds.
@@ -27,10 +65,17 @@ pub(super) fn syllable(rng: &mut impl RngCore) -> &'static str {
     SYLLABLES[below(rng, SYLLABLES.len())]
 }
 
-/// A document of the given actor (16 bytes) with an empty text, committed.
+/// 16 bytes that do not compress, as real actor ids.
+fn actor_id(actor: u8) -> ActorId {
+    ActorId::from(&Sha256::digest([actor])[..16])
+}
+
+/// A document of the given actor with an empty text, committed.
 pub(super) fn text_document(actor: u8) -> (AutoCommit, ObjId) {
-    let mut doc = AutoCommit::new().with_actor(ActorId::from([actor; 16].as_slice()));
-    doc.set_author(Some(Author::from(vec![7; 16])));
+    // The author first: setting one makes Automerge draw a new actor id.
+    let author = Author::from(vec![7; 16]);
+    let actor = actor_id(actor);
+    let mut doc = AutoCommit::new().with_author(Some(author)).with_actor(actor);
     let text = doc.put_object(ROOT, "text", ObjType::Text).unwrap();
     commit(&mut doc, START, None);
     (doc, text)
@@ -118,9 +163,8 @@ pub(super) fn edit(doc: &mut AutoCommit, text: &ObjId, rng: &mut impl RngCore, c
 pub(super) fn session(seed: u64, authors: usize, choices: &[u8]) -> AutoCommit {
     let mut rng = rng(seed);
     let (mut first, text) = text_document(1);
-    let mut docs: Vec<AutoCommit> = (1..authors as u8)
-        .map(|author| first.fork().with_actor(ActorId::from([author + 1; 16].as_slice())))
-        .collect();
+    let mut docs: Vec<AutoCommit> =
+        (1..authors as u8).map(|author| first.fork().with_actor(actor_id(author + 1))).collect();
     docs.insert(0, first);
     let mut time = START;
     for choice in choices {
