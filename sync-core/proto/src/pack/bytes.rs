@@ -57,7 +57,8 @@ impl<'a> Reader<'a> {
         Err(PackError::NonMinimal(what))
     }
 
-    /// Signed LEB128. Minimality is checked by writing the number again.
+    /// Signed LEB128. Minimality is checked by writing the number again: no encoding is the
+    /// beginning of another, so what was read starts with it only if it is it.
     pub(super) fn sleb(&mut self, what: &'static str) -> Result<i64, PackError> {
         let start = self.rest;
         let mut value = 0i64;
@@ -71,11 +72,7 @@ impl<'a> Reader<'a> {
                 }
                 let mut again = Vec::with_capacity(LEB128_BYTES_MAX);
                 put_sleb(&mut again, value);
-                return if start.starts_with(&again) && again.len() == index + 1 {
-                    Ok(value)
-                } else {
-                    Err(PackError::NonMinimal(what))
-                };
+                return if start.starts_with(&again) { Ok(value) } else { Err(PackError::NonMinimal(what)) };
             }
         }
         Err(PackError::NonMinimal(what))

@@ -55,10 +55,11 @@
 //! with 0, −1, 1, −2, … as 0, 1, 2, 3, …
 //!
 //! A tail is everything in a change after its other actors. It is split into columns when it has at
-//! least one, all of them in the list, ascending and not empty, as in every change that Automerge
-//! 0.12 writes with operations in it; a tail that could be split must not travel verbatim. For the same reason (one change
-//! has one encoding, but for the choice of the form and of deflate streams) a hash must not be
+//! least one, all of them in the list, ascending and not empty, as in every change with operations
+//! that Automerge 0.12 writes; a tail that could be split must not travel verbatim. For the same
+//! reason (changes have one encoding, but for the form and the deflate streams) a hash must not be
 //! written out when its change stands earlier in the pack, and no change may stand in it twice.
+//! Start op is at least 1.
 //!
 //! ## Context
 //!
