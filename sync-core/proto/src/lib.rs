@@ -11,6 +11,7 @@ pub mod ids;
 pub mod item;
 pub mod keys;
 pub mod limits;
+pub mod pack;
 pub mod ranges;
 pub mod session;
 pub mod time;
