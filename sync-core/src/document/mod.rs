@@ -384,6 +384,12 @@ impl Serialize for ChangeHash {
     }
 }
 
+impl From<dinh_proto::ids::ChangeHash> for ChangeHash {
+    fn from(hash: dinh_proto::ids::ChangeHash) -> Self {
+        Self(hash.0)
+    }
+}
+
 impl From<automerge::ChangeHash> for ChangeHash {
     fn from(hash: automerge::ChangeHash) -> Self {
         Self(hash.0)
@@ -396,8 +402,8 @@ impl From<ChangeHash> for automerge::ChangeHash {
     }
 }
 
-/// Parses one uncompressed change of this device's own.
-fn parse_change(raw: &[u8]) -> Result<Change, DocumentError> {
+/// Parses one uncompressed change whose hash is known to be right.
+pub(crate) fn parse_change(raw: &[u8]) -> Result<Change, DocumentError> {
     // Magic (4), checksum (4), then the chunk type: 1 is a change, 2 a compressed one.
     if raw.get(8) != Some(&1) {
         return Err(DocumentError::NotAChange("not an uncompressed change chunk".to_owned()));
