@@ -32,7 +32,7 @@ fn check(doc: &Document, model: &Node) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_view_that_follows_patches_equals_the_document(steps in proptest::collection::vec(step(), 1..24)) {
