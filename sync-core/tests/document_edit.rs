@@ -83,7 +83,7 @@ fn one_edit_is_one_change_and_no_edit_is_none() {
 
     // Reading, writing what is there already, and writing and failing make no change.
     for nothing in [
-        doc.edit::<_, EditError>(6, None, |edit| Ok(drop(edit.view().text(&path!["t"])))).expect("fits").1,
+        doc.edit::<_, EditError>(6, None, |edit| edit.view().hydrate(&path!["t"]).map(drop)).expect("fits").1,
         doc.edit::<_, EditError>(6, None, |edit| edit.put(&path!["a"], 1)).expect("fits").1,
         doc.edit::<_, EditError>(6, None, |edit| edit.set_text(&path!["u"], "nghị quyết")).expect("fits").1,
     ] {

@@ -305,12 +305,11 @@ impl Document {
         let mut tips = Tips::new();
         for (actor, mut run) in by_actor {
             run.sort_unstable();
-            let mut expected = self.actor_tip(&actor).map_or(0, |tip| tip.0) + 1;
-            for (seq, change) in run {
+            let first = self.actor_tip(&actor).map_or(0, |tip| tip.0) + 1;
+            for ((seq, change), expected) in run.into_iter().zip(first..) {
                 if seq != expected {
                     return Err(DocumentError::Sequence { change, seq, expected });
                 }
-                expected += 1;
                 tips.insert(actor, (seq, change));
             }
         }

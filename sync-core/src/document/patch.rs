@@ -4,9 +4,9 @@
 //! element was replaced and deleted at the same time, and put the marks of two texts into one. What was there before is
 //! noted for the objects that a change touches; the rest is one walk over the document.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc};
+use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, ValueRef};
 use serde::Serialize;
 
 use super::text;
@@ -179,27 +179,52 @@ impl Entry {
 /// The patches that lead from `before` to what `view` shows.
 pub(super) fn patches(view: &View<'_, Automerge>, before: &Before) -> Vec<Patch> {
     let mut out = Vec::new();
-    // Object, its path, and whether the app's view does not have it yet.
-    let mut open = vec![(ROOT, ObjType::Map, Path::root(), false)];
-    while let Some((id, kind, path, fresh)) = open.pop() {
-        let old = if fresh { None } else { before.get(&id) };
-        // The inside of a text that is there already and that nothing touched is of no interest.
-        if kind == ObjType::Text && !fresh && old.is_none() {
-            continue;
-        }
+    let mut missing = before.len();
+    // Object, its path, and whether the app's view does not have it yet. Containers come before what is in them.
+    let mut open = VecDeque::from([(ROOT, ObjType::Map, Path::root(), false)]);
+    while let Some((id, kind, path, fresh)) = open.pop_front() {
         let empty = Shape::empty(kind);
-        let new = Shape::read(view, &id, kind);
-        let old = if fresh { Some(&empty) } else { old };
+        let old = if fresh { Some(&empty) } else { before.get(&id) };
+        missing -= usize::from(before.contains_key(&id));
         if let Some(old) = old {
+            let new = Shape::read(view, &id, kind);
             difference(&path, old, &new, &mut out);
-        }
-        let known = old.map(Shape::ids);
-        for (prop, id, kind) in new.objects() {
-            let fresh = known.as_ref().is_some_and(|known| !known.contains(&id));
-            open.push((id, kind, path.join(prop), fresh));
+            let known = old.ids();
+            for (prop, id, kind) in new.objects() {
+                let fresh = !known.contains(&id);
+                open.push_back((id, kind, path.join(prop), fresh));
+            }
+        } else if missing > 0 {
+            // Nothing touched this one, but something below it may have been.
+            open.extend(
+                children(view, &id, kind)
+                    .into_iter()
+                    .map(|(prop, id, kind)| (id, kind, path.join(prop), false)),
+            );
         }
     }
     out
+}
+
+/// The objects that an object shows, without reading the values beside them.
+fn children(view: &View<'_, Automerge>, id: &ObjId, kind: ObjType) -> Vec<(Prop, ObjId, ObjType)> {
+    match kind {
+        ObjType::Text => Vec::new(),
+        ObjType::List => view
+            .list_items(id)
+            .filter_map(|item| match item.value {
+                ValueRef::Object(kind) => Some((Prop::Index(item.index), item.id(), kind)),
+                ValueRef::Scalar(_) => None,
+            })
+            .collect(),
+        ObjType::Map | ObjType::Table => view
+            .map_items(id)
+            .filter_map(|item| match item.value {
+                ValueRef::Object(kind) => Some((Prop::Key(item.key.to_string()), item.id(), kind)),
+                ValueRef::Scalar(_) => None,
+            })
+            .collect(),
+    }
 }
 
 /// All objects that a view shows.
