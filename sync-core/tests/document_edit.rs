@@ -216,6 +216,10 @@ fn both_values_of_a_conflict_are_seen_and_settled() {
     let mut d = base(1);
     edit(&mut d, |edit| edit.put(&path!["due"], "ngày 15"));
     assert!(told(&pull(&d, &mut c)));
+    // The other one takes its value back: the winner stays, the conflict goes.
+    edit(&mut d, |edit| edit.delete(&path!["due"]));
+    let actions: Vec<_> = pull(&d, &mut c).into_iter().map(|patch| patch.action).collect();
+    assert_eq!(actions, [PatchAction::Conflict { prop: "due".into(), conflict: false }]);
     edit(&mut a, |edit| edit.put(&path!["due"], "ngày 16"));
     assert_eq!(a.view().conflicts(&path!["due"]).len(), 1);
     assert!(a.view().conflicts(&path!["nothing"]).is_empty());
