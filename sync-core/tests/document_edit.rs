@@ -247,7 +247,7 @@ fn cursors_stay_with_their_letter() {
     assert_eq!(b.view().read_cursor(&text, &end.to_bytes()).and_then(|end| at(&b, &end)), at(&b, &end));
     edit(&mut a, |edit| edit.splice_text(&path!["t"], 11, 3, ""));
     assert_eq!(at(&a, &word), Ok(11), "where the next letter is");
-    // Another text, another document, damaged bytes: errors, where automerge would panic.
+    // Another text, another document, damaged bytes: errors.
     let wrong = Err(EditError::Cursor { path: path!["u"] });
     assert_eq!(a.view().resolve(&path!["u"], &word), wrong);
     assert_eq!(a.view().read_cursor(&path!["u"], &bytes).map(drop), wrong.map(drop));

@@ -302,9 +302,9 @@ impl<'a, D: ReadDoc> View<'a, D> {
 }
 
 impl View<'_, Automerge> {
-    /// Reads a cursor that [`Cursor::to_bytes`] wrote, here or on another phone. Checks that its letter is one of this
-    /// document's text, because automerge panics on a cursor into another object; takes about a millisecond in a document
-    /// with thousands of changes, so keep the cursor rather than its bytes.
+    /// Reads a cursor that [`Cursor::to_bytes`] wrote, here or on another phone. Safe on bytes from others: a cursor whose
+    /// letter is not in this text never reaches automerge. Takes about a millisecond in a document with thousands of
+    /// changes, so keep the cursor rather than its bytes.
     ///
     /// # Errors
     /// If there is no text, the bytes are not a cursor's, or its letter is not (yet) in this text.
