@@ -13,7 +13,9 @@ use dinh_proto::ids::{ActorId, ChangeHash, DeviceId};
 use dinh_proto::item::{CLEAR_KEY, Header, Item, Kind, Place, SignedHeader, SpaceSum, commitment};
 use dinh_proto::keys::DevicePublic;
 use dinh_proto::limits;
-use dinh_proto::pack::{PackContext, PackError, PackLimits, UnpackedChange, pack, pack_in, unpack, unpack_in};
+use dinh_proto::pack::{
+    PackContext, PackError, PackLimits, UnpackedChange, pack, pack_in, unpack, unpack_in,
+};
 use dinh_proto::ranges::Ranges;
 use dinh_proto::{
     codec::{Reader, Write},
@@ -71,7 +73,11 @@ pub fn seal_run(
 }
 
 /// Opens a run. `before` is the hash of the author's change before it, if it is not the first.
-pub fn open_run(header: &Header, payload: &[u8], before: Option<&ChangeHash>) -> Result<Vec<Admitted>, GateError> {
+pub fn open_run(
+    header: &Header,
+    payload: &[u8],
+    before: Option<&ChangeHash>,
+) -> Result<Vec<Admitted>, GateError> {
     let actor = header.actor();
     let hashes: Vec<[u8; 32]> = before.iter().map(|h| h.0).collect();
     let context = PackContext { actors: &[&actor.0], hashes: &hashes };
@@ -95,8 +101,7 @@ pub fn open_own_run(
 ) -> Result<Vec<(ChangeHash, Vec<u8>)>, GateError> {
     let actor = header.actor();
     let hashes: Vec<[u8; 32]> = before.iter().map(|h| h.0).collect();
-    let changes =
-        unpack_in(PackContext { actors: &[&actor.0], hashes: &hashes }, payload, &PackLimits::RUN)?;
+    let changes = unpack_in(PackContext { actors: &[&actor.0], hashes: &hashes }, payload, &PackLimits::RUN)?;
     Ok(changes.into_iter().map(|c| (ChangeHash(c.hash()), c.into_raw())).collect())
 }
 
@@ -225,7 +230,9 @@ pub fn open_snapshot(
     for author in &frame.authors {
         let signed = SignedHeader::verify(&author.header, &key_of).map_err(GateError::Header)?;
         let header = signed.header();
-        let same = header.kind == Kind::Run && header.space == item.header().space && header.doc == item.header().doc;
+        let same = header.kind == Kind::Run
+            && header.space == item.header().space
+            && header.doc == item.header().doc;
         if !same || header.n() != Some(author.covered.max()) {
             return Err(GateError::Mismatch("newest run of an author"));
         }

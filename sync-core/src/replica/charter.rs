@@ -19,7 +19,12 @@ const INVITATION: &[u8; 4] = b"DNI1";
 
 impl<S: Store> Replica<S> {
     /// Founds a branch with this device as its secretary's first. `root` is the key that is then put on paper.
-    pub fn found_branch(&mut self, root: &DeviceKey, member: MemberId, name: &str) -> Result<SpaceId, ReplicaError> {
+    pub fn found_branch(
+        &mut self,
+        root: &DeviceKey,
+        member: MemberId,
+        name: &str,
+    ) -> Result<SpaceId, ReplicaError> {
         let request = JoinRequest::new(&self.key);
         let certificate = Certificate { member, role: Role::Secretary, request, name: clip(name) };
         let (branch, payload) = found(root, certificate);
@@ -79,7 +84,12 @@ impl<S: Store> Replica<S> {
 
     /// Signs a record as the next item of this device's chain in the charter space. Changes nothing if the
     /// charter does not let it count.
-    pub(super) fn issue(&mut self, branch: SpaceId, payload: &[u8], batch: &mut Batch) -> Result<(), ReplicaError> {
+    pub(super) fn issue(
+        &mut self,
+        branch: SpaceId,
+        payload: &[u8],
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
         let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
         let tip = self.tips.get(&self.own_chain(branch)).copied().unwrap_or_default();
         let item = Draft {
@@ -246,7 +256,11 @@ impl<S: Store> Replica<S> {
         if fetch.to <= fetch.from {
             return;
         }
-        batch.put(Table::Backfills, fetch.space.0, [fetch.from.0.to_le_bytes(), fetch.to.0.to_le_bytes()].concat());
+        batch.put(
+            Table::Backfills,
+            fetch.space.0,
+            [fetch.from.0.to_le_bytes(), fetch.to.0.to_le_bytes()].concat(),
+        );
         self.backfills.insert(fetch.space, fetch);
         if let Some(link) = self.link.as_mut().filter(|l| l.session.is_flowing()) {
             link.session.fetch(fetch);

@@ -100,9 +100,8 @@ impl<S: Store> Replica<S> {
 
     fn load_document(&mut self, doc: &DocId) -> Result<OpenDocument, ReplicaError> {
         let actor = self.actor(doc).0;
-        let (mut document, mut upto, waiting) = self.load_view(doc, actor)?.unwrap_or_else(|| {
-            (Document::new(actor), 0, Vec::new())
-        });
+        let (mut document, mut upto, waiting) =
+            self.load_view(doc, actor)?.unwrap_or_else(|| (Document::new(actor), 0, Vec::new()));
         let mut bytes = 0;
         if upto == 0
             && let Some(opened) = self.stored_snapshot(doc)?
@@ -132,7 +131,11 @@ impl<S: Store> Replica<S> {
         Ok(OpenDocument { document, pending, upto, unsaved: 0, bytes: bytes * MEMORY_FACTOR, used: 0 })
     }
 
-    fn load_view(&self, doc: &DocId, actor: [u8; 16]) -> Result<Option<(Document, u64, Vec<u64>)>, StoreError> {
+    fn load_view(
+        &self,
+        doc: &DocId,
+        actor: [u8; 16],
+    ) -> Result<Option<(Document, u64, Vec<u64>)>, StoreError> {
         let Some(bytes) = self.store.read(|tx| tx.get(Table::Views, &doc.0))? else { return Ok(None) };
         let mut r = Reader::new(&bytes);
         let mut read = || {
@@ -197,7 +200,8 @@ impl<S: Store> Replica<S> {
 
     /// Applies what can be applied to an open document, in one batch, and tells the app if `tell`.
     pub(super) fn advance(&mut self, doc: &DocId, tell: bool) -> Result<(), ReplicaError> {
-        let unsealed = self.unsealed.get(doc).map(|u| u.iter().map(|(_, _, raw)| raw.clone()).collect::<Vec<_>>());
+        let unsealed =
+            self.unsealed.get(doc).map(|u| u.iter().map(|(_, _, raw)| raw.clone()).collect::<Vec<_>>());
         let Some(open) = self.open.get_mut(doc) else { return Ok(()) };
         let mut plan = Plan::new(&open.document);
         let mut refused = Vec::new();
@@ -311,7 +315,13 @@ impl<S: Store> Replica<S> {
 
     /// Keeps a run that does not pass the gate out of its document, where the app can see it. The item itself
     /// stays in the store: other devices may judge by newer rules.
-    fn quarantine_run(&mut self, doc: &DocId, order: u64, item: &Item, error: &GateError) -> Result<(), ReplicaError> {
+    fn quarantine_run(
+        &mut self,
+        doc: &DocId,
+        order: u64,
+        item: &Item,
+        error: &GateError,
+    ) -> Result<(), ReplicaError> {
         let mut batch = Batch::default();
         batch.delete(Table::DocumentLog, schema::doc_order_key(doc, order));
         self.quarantine(item.bytes(), RejectCode::Malformed, &error.to_string(), &mut batch);
@@ -396,9 +406,10 @@ impl Plan {
     fn admit(&mut self, document: &Document, pending: &Pending) -> Verdict {
         let header = &pending.header;
         let actor = header.actor();
-        let tip = self.tips.get(&actor).copied().or_else(|| {
-            document.actor_tip(&actor.0).map(|(seq, hash)| (seq, ChangeHash(*hash.as_bytes())))
-        });
+        let tip =
+            self.tips.get(&actor).copied().or_else(|| {
+                document.actor_tip(&actor.0).map(|(seq, hash)| (seq, ChangeHash(*hash.as_bytes())))
+            });
         let first = u64::from(header.first_seq);
         let last = first + u64::from(header.count) - 1;
         let known = tip.map_or(0, |(seq, _)| seq);
@@ -438,7 +449,10 @@ fn apply(document: &mut Document, admitted: Vec<Admitted>) -> Result<Vec<Patch>,
 }
 
 /// Applies in one batch; a panic of the engine becomes an error, after which the document must be dropped.
-fn apply_changes(document: &mut Document, changes: Vec<automerge::Change>) -> Result<Vec<Patch>, DocumentError> {
+fn apply_changes(
+    document: &mut Document,
+    changes: Vec<automerge::Change>,
+) -> Result<Vec<Patch>, DocumentError> {
     catch_unwind(AssertUnwindSafe(|| document.apply(changes)))
         .unwrap_or_else(|_| Err(DocumentError::Engine("it panicked".to_owned())))
 }

@@ -97,7 +97,8 @@ impl<S: Store> Replica<S> {
         composing: bool,
     ) -> Result<(), ReplicaError> {
         self.may_write(doc)?;
-        let stored = self.view(doc, |v| v.text(path))?.ok_or_else(|| EditError::NotFound { path: path.clone() })?;
+        let stored =
+            self.view(doc, |v| v.text(path))?.ok_or_else(|| EditError::NotFound { path: path.clone() })?;
         let config = self.typing_config();
         let typing = self.typing.entry((*doc, path.clone())).or_insert_with(|| Typing::new(config));
         typing.input(now.mono.0, &stored, text, composing);

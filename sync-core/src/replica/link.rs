@@ -165,7 +165,11 @@ impl<S: Store> Replica<S> {
                 DeviceEvent::Ephemeral(m) => {
                     let may = self.branch_charter(&m.space).is_some_and(|c| c.can_read(&m.device, &m.space));
                     if may {
-                        self.push_event(Event::Presence { space: m.space, device: m.device, payload: m.payload });
+                        self.push_event(Event::Presence {
+                            space: m.space,
+                            device: m.device,
+                            payload: m.payload,
+                        });
                     }
                 }
                 DeviceEvent::Closed(error) => {
@@ -222,7 +226,8 @@ impl<S: Store> Replica<S> {
     /// The checksum of what the relay should have: everything known here that is not on its way.
     fn confirmed_sum(&self, space: &SpaceId) -> SpaceSum {
         let mut sum = self.sums.get(space).copied().unwrap_or_default();
-        let on_the_way = self.outbox.values().filter(|e| e.space == *space && matches!(e.what, Outgoing::Item(_)));
+        let on_the_way =
+            self.outbox.values().filter(|e| e.space == *space && matches!(e.what, Outgoing::Item(_)));
         on_the_way.for_each(|e| sum.remove(&e.id));
         if let Some(link) = &self.link {
             link.extras_sent.iter().filter(|(_, s)| *s == space).for_each(|(id, _)| sum.remove(id));
@@ -258,7 +263,13 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    fn handle_reject(&mut self, now: Now, id: ItemId, code: RejectCode, detail: &str) -> Result<(), ReplicaError> {
+    fn handle_reject(
+        &mut self,
+        now: Now,
+        id: ItemId,
+        code: RejectCode,
+        detail: &str,
+    ) -> Result<(), ReplicaError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.extras_sent.remove(&id);
         link.offered.remove(&id);
@@ -274,31 +285,27 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    fn refused_for_good(&mut self, order: u64, id: ItemId, code: RejectCode, detail: &str) -> Result<(), ReplicaError> {
+    fn refused_for_good(
+        &mut self,
+        order: u64,
+        id: ItemId,
+        code: RejectCode,
+        detail: &str,
+    ) -> Result<(), ReplicaError> {
         let Some(entry) = self.outbox.get(&order).copied() else { return Ok(()) };
-        let own = match entry.what {
-            Outgoing::Item(key) => (key.chain.author == self.own_author()).then_some(key),
-            Outgoing::Snapshot(_) => None,
-        };
-        match own {
-            Some(key) => self.recover(key, code, detail),
-            None => {
-                // A snapshot that came too late, another's record, or an item of an earlier session of this
-                // device: it stays in the store and is not offered again.
-                let mut batch = Batch::default();
-                self.outbox.remove(&order);
-                self.outbox_ids.remove(&id);
-                batch.delete(Table::Outbox, order.to_be_bytes());
-                if let Outgoing::Item(key) = entry.what
-                    && key.chain.author.device == self.device
-                {
-                    return self.recover_older(key, code, detail, batch);
-                }
-                batch.commit(&mut self.store)?;
-                self.push_event(Event::Refused { id, code, by: Refuser::Relay, detail: detail.to_owned() });
-                Ok(())
-            }
+        if let Outgoing::Item(key) = entry.what
+            && key.chain.author.device == self.device
+        {
+            return self.recover(key, code, detail);
         }
+        // A snapshot that came too late, or another's record: it stays in the store and is not offered again.
+        let mut batch = Batch::default();
+        self.outbox.remove(&order);
+        self.outbox_ids.remove(&id);
+        batch.delete(Table::Outbox, order.to_be_bytes());
+        batch.commit(&mut self.store)?;
+        self.push_event(Event::Refused { id, code, by: Refuser::Relay, detail: detail.to_owned() });
+        Ok(())
     }
 
     /// Gives the session what it can take: first what a restored relay lacks, then the outbox.
@@ -328,9 +335,11 @@ impl<S: Store> Replica<S> {
             }
             let item = match entry.what {
                 Outgoing::Item(key) => self.store.read(|tx| schema::item(tx, &key))?,
-                Outgoing::Snapshot(doc) => {
-                    self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))?.map(schema::stored_item).transpose()?
-                }
+                Outgoing::Snapshot(doc) => self
+                    .store
+                    .read(|tx| tx.get(Table::Snapshots, &doc.0))?
+                    .map(schema::stored_item)
+                    .transpose()?,
             };
             let item = item.ok_or(StoreError::Corrupt("item of the outbox"))?;
             link.offered.insert(entry.id);

@@ -159,7 +159,12 @@ impl<S: Store> Replica<S> {
     ///
     /// # Errors
     /// [`ReplicaError::WrongKey`] if the store is another device's.
-    pub fn open(store: S, key: DeviceKey, config: ReplicaConfig, seed: [u8; 32]) -> Result<Self, ReplicaError> {
+    pub fn open(
+        store: S,
+        key: DeviceKey,
+        config: ReplicaConfig,
+        seed: [u8; 32],
+    ) -> Result<Self, ReplicaError> {
         let mut rng = ChaCha8Rng::from_seed(seed);
         let device = key.public().id();
         let mut session = SessionId::default();
@@ -248,7 +253,8 @@ impl<S: Store> Replica<S> {
         }
         for (chain, held) in &self.held {
             let key = ItemKey { chain: *chain, n: held.max() };
-            let item = self.store.read(|tx| schema::item(tx, &key))?.ok_or(StoreError::Corrupt("newest item"))?;
+            let item =
+                self.store.read(|tx| schema::item(tx, &key))?.ok_or(StoreError::Corrupt("newest item"))?;
             self.tips.insert(*chain, Tip { n: key.n, link: item.id().link() });
         }
         Ok(())

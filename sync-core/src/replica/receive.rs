@@ -33,9 +33,11 @@ impl<S: Store> Replica<S> {
         let before: BTreeSet<SpaceId> = self.readable().into_iter().collect();
         let mut grant_seq = Seq(0);
         for (seq, bytes) in items.items {
-            let charter_records = self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>();
+            let charter_records =
+                self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>();
             self.take(bytes, &mut batch, &mut touched)?;
-            if self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>() != charter_records {
+            if self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>() != charter_records
+            {
                 grant_seq = grant_seq.max(seq);
                 self.retry_parked(&mut batch, &mut touched)?;
             }
@@ -88,7 +90,12 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    fn take(&mut self, bytes: Bytes, batch: &mut Batch, touched: &mut BTreeSet<DocId>) -> Result<(), ReplicaError> {
+    fn take(
+        &mut self,
+        bytes: Bytes,
+        batch: &mut Batch,
+        touched: &mut BTreeSet<DocId>,
+    ) -> Result<(), ReplicaError> {
         let Ok(raw) = RawItem::parse(bytes.clone()) else {
             self.refuse(ItemId::default(), &bytes, RejectCode::Malformed, batch);
             return Ok(());
@@ -98,7 +105,7 @@ impl<S: Store> Replica<S> {
         }
         let id = raw.id();
         match self.judge(raw)? {
-            Verdict::Keep(item) => self.keep_received(&item, batch, touched),
+            Verdict::Keep(item) => self.keep_received(&item, batch, touched)?,
             Verdict::Have => self.counters.duplicates += 1,
             Verdict::Wait => self.park(id, &bytes, batch),
             Verdict::Refuse(code) => self.refuse(id, &bytes, code, batch),
@@ -125,7 +132,9 @@ impl<S: Store> Replica<S> {
         {
             return Ok(verdict(code));
         }
-        let Place::Chain { n, prev } = header.place else { return Ok(Verdict::Refuse(RejectCode::Malformed)) };
+        let Place::Chain { n, prev } = header.place else {
+            return Ok(Verdict::Refuse(RejectCode::Malformed));
+        };
         let chain = header.chain();
         if self.held.get(&chain).is_some_and(|h| h.contains(n)) {
             let same = self.read_item(&chain, n)?.is_some_and(|held| held.id() == item.id());
@@ -159,7 +168,12 @@ impl<S: Store> Replica<S> {
         Ok(Verdict::Keep(item))
     }
 
-    pub(super) fn keep_received(&mut self, item: &Item, batch: &mut Batch, touched: &mut BTreeSet<DocId>) {
+    fn keep_received(
+        &mut self,
+        item: &Item,
+        batch: &mut Batch,
+        touched: &mut BTreeSet<DocId>,
+    ) -> Result<(), ReplicaError> {
         self.counters.items_received += 1;
         let own_future = item.header().author == self.own_author();
         self.keep_item(item, batch);
@@ -174,8 +188,9 @@ impl<S: Store> Replica<S> {
         }
         if own_future {
             // Somebody has an item of this very session that this store never made: the store is an old copy.
-            self.leave_session(batch);
+            self.leave_session(batch)?;
         }
+        Ok(())
     }
 
     fn park(&mut self, id: ItemId, bytes: &[u8], batch: &mut Batch) {
@@ -185,7 +200,10 @@ impl<S: Store> Replica<S> {
         {
             // It is on the relay; the checksum will miss it, and a reconcile brings it again.
             self.counters.refused += 1;
-            tracing::warn!(?id, "too many items wait for charter records: one is dropped and will be asked for again");
+            tracing::warn!(
+                ?id,
+                "too many items wait for charter records: one is dropped and will be asked for again"
+            );
             return;
         }
         let order = self.next_order(batch);
@@ -208,7 +226,12 @@ impl<S: Store> Replica<S> {
         self.push_event(Event::Refused { id, code, by: Refuser::Device, detail: String::new() });
     }
 
-    fn handle_fork(&mut self, item: Item, batch: &mut Batch, touched: &mut BTreeSet<DocId>) -> Result<(), ReplicaError> {
+    fn handle_fork(
+        &mut self,
+        item: Item,
+        batch: &mut Batch,
+        touched: &mut BTreeSet<DocId>,
+    ) -> Result<(), ReplicaError> {
         let chain = item.header().chain();
         let n = item.header().n().unwrap_or_default();
         let ours = self.read_item(&chain, n)?.map(|i| i.id());
@@ -217,8 +240,7 @@ impl<S: Store> Replica<S> {
             // The relay has the other copy's item: ours are written again in a new session, then this one fits.
             std::mem::take(batch).commit(&mut self.store)?;
             self.recover(ItemKey { chain, n }, RejectCode::Fork, "another copy of this store was first")?;
-            self.keep_received(&item, batch, touched);
-            return Ok(());
+            return self.keep_received(&item, batch, touched);
         }
         // Two items of one author under one number: proof of a fork. What was seen first stays.
         self.refuse(item.id(), item.bytes(), RejectCode::Fork, batch);

@@ -99,8 +99,11 @@ impl<S: Store> Replica<S> {
         let spaces = spaces.to_vec();
         match &mut self.last_reconcile {
             None => {
-                self.last_reconcile =
-                    Some(LastReconcile { pause: limits::RECONCILE_AGAIN_AFTER, due: None, spaces: Vec::new() });
+                self.last_reconcile = Some(LastReconcile {
+                    pause: limits::RECONCILE_AGAIN_AFTER,
+                    due: None,
+                    spaces: Vec::new(),
+                });
                 self.ask_have(spaces);
             }
             Some(last) => {

@@ -90,8 +90,12 @@ pub(super) fn cursor_bytes(cursor: &Cursor) -> Vec<u8> {
 
 pub(super) fn cursor_from(bytes: &[u8]) -> Result<Cursor, StoreError> {
     let mut r = Reader::new(bytes);
-    let mut read =
-        || Ok::<_, dinh_proto::error::InvalidMessage>(Cursor { epoch: LogEpoch(r.array("epoch")?), seq: Seq(r.u64("seq")?) });
+    let mut read = || {
+        Ok::<_, dinh_proto::error::InvalidMessage>(Cursor {
+            epoch: LogEpoch(r.array("epoch")?),
+            seq: Seq(r.u64("seq")?),
+        })
+    };
     read().map_err(|_| StoreError::Corrupt("cursor"))
 }
 
@@ -113,7 +117,11 @@ pub(super) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// All entries whose key begins with `prefix`, in order.
-pub(super) fn entries(tx: &dyn ReadTx, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+pub(super) fn entries(
+    tx: &dyn ReadTx,
+    table: Table,
+    prefix: &[u8],
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
     let mut out = Vec::new();
     tx.scan(table, prefix, prefix_end(prefix).as_deref(), &mut |k, v| {
         out.push((k.to_vec(), v.to_vec()));
@@ -133,10 +141,6 @@ impl Batch {
 
     pub(super) fn delete(&mut self, table: Table, key: impl Into<Vec<u8>>) {
         self.0.push((table, key.into(), None));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// Durable when it returns.

@@ -18,6 +18,9 @@ impl<S: Store> Replica<S> {
         }
         let mut batch = Batch::default();
         for doc in self.unsealed.keys().copied().collect::<Vec<_>>() {
+            if self.has_unsettled(&doc) {
+                continue;
+            }
             self.seal_document(&doc, &mut batch)?;
         }
         batch.commit(&mut self.store)?;
@@ -77,7 +80,10 @@ impl<S: Store> Replica<S> {
             first_seq,
             count: u16::try_from(run.len()).unwrap_or(u16::MAX),
             commitment: commitment(&CLEAR_KEY, &last),
-            charter_tag: self.branch_charter(&space).map(dinh_proto::charter::Charter::tag).unwrap_or_default(),
+            charter_tag: self
+                .branch_charter(&space)
+                .map(dinh_proto::charter::Charter::tag)
+                .unwrap_or_default(),
         }
         .sign(&self.key, &payload)?;
         Ok(item)

@@ -118,5 +118,8 @@ pub trait Store {
     fn read<R>(&self, f: impl FnOnce(&dyn ReadTx) -> Result<R, StoreError>) -> Result<R, StoreError>;
 
     /// Runs a write: durable when it returns `Ok`.
-    fn write<R>(&mut self, f: impl FnOnce(&mut dyn WriteTx) -> Result<R, StoreError>) -> Result<R, StoreError>;
+    fn write<R>(
+        &mut self,
+        f: impl FnOnce(&mut dyn WriteTx) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError>;
 }

@@ -167,7 +167,12 @@ impl Charter {
     ///
     /// # Errors
     /// As for [`Charter::authorise`].
-    pub fn authorise_author(&self, device: &DeviceId, space: &SpaceId, doc: &DocId) -> Result<(), RejectCode> {
+    pub fn authorise_author(
+        &self,
+        device: &DeviceId,
+        space: &SpaceId,
+        doc: &DocId,
+    ) -> Result<(), RejectCode> {
         let device = self.view.devices.get(device).ok_or(RejectCode::UnknownAuthor)?;
         let document = self.view.documents.get(doc).ok_or(RejectCode::UnknownTarget)?;
         let may_write = document.space == *space
@@ -225,6 +230,12 @@ impl Charter {
         }
         self.evaluate();
         result
+    }
+
+    /// Takes records out: those that a device takes back because no relay accepted them.
+    pub fn remove(&mut self, ids: &BTreeSet<ItemId>) {
+        self.entries.retain(|id, _| !ids.contains(id));
+        self.evaluate();
     }
 
     /// Applies records in the order of their ids until no more of them count.
