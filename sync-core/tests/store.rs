@@ -283,6 +283,13 @@ fn opening_and_reading_write_nothing_of_ours() {
         store.write(|tx| tx.put(Table::Items, b"a", b"1").and(Err::<(), _>(StoreError::Poisoned))).is_err()
     );
     assert_eq!(disk.syncs(), syncs, "only a write that changes something waits for the disk");
+
+    drop(store);
+    let (redb_alone, ours) = (disk.durable_image(), disk.durable_image());
+    let (redb_alone, ours) = (SimDisk::from_image(9, redb_alone), SimDisk::from_image(9, ours));
+    Database::builder().create_with_backend(redb_alone.file()).unwrap();
+    RedbStore::with_backend(ours.file()).unwrap();
+    assert_eq!(ours.syncs(), redb_alone.syncs(), "a start costs no commit");
 }
 
 #[derive(Debug, Clone)]

@@ -133,9 +133,6 @@ fn scan(
     visit: Visit<'_>,
     faults: &Faults,
 ) -> Result<(), StoreError> {
-    if to.is_some_and(|to| to <= from) {
-        return Ok(());
-    }
     let range = (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded));
     for entry in faults.note(table.range::<&[u8]>(range))? {
         let (key, value) = faults.note(entry)?;
