@@ -1,1 +1,10 @@
-//! Core.
+//! Dinh: an offline-first sync engine for shared documents.
+//!
+//! One edit's way through this package: [`replica`] (`edit`) → [`document`] (a change) → [`store`] (durable) →
+//! `replica/seal.rs` (an item) → `replica/link.rs` (the session) → the relay → `replica/receive.rs` → [`gate`] →
+//! [`document`] (patches) → [`replica::Event`].
+
+pub mod document;
+pub mod gate;
+pub mod replica;
+pub mod store;

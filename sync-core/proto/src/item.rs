@@ -341,6 +341,11 @@ impl Item {
         self.0.payload()
     }
 
+    /// The item without the fact that it was verified.
+    pub fn as_raw(&self) -> &RawItem {
+        &self.0
+    }
+
     /// The bytes as they were received or made: what is stored and forwarded.
     pub fn bytes(&self) -> &Bytes {
         &self.0.bytes

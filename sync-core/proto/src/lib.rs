@@ -3,11 +3,16 @@
 //! Nothing here knows a clock, a socket, a file, randomness or a runtime: time and seeds are arguments. The
 //! relay depends on this package only, and this package does not depend on Automerge.
 
+pub mod channel;
+pub mod charter;
 pub mod codec;
 pub mod error;
 pub mod ids;
 pub mod item;
 pub mod keys;
 pub mod limits;
+pub mod pack;
 pub mod ranges;
+pub mod session;
 pub mod time;
+pub mod wire;

@@ -1,0 +1,200 @@
+use crate::channel::Channel;
+use crate::error::{CloseCode, PeerMisbehaved, SessionError};
+use crate::keys::DevicePublic;
+use crate::limits;
+use crate::time::Timestamp;
+use crate::wire::{Message, MessageReader, write_message};
+
+/// What both ends share: framing, credit, liveness, closing.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    channel: Channel,
+    reader: MessageReader,
+    /// Plain bytes that wait for frames.
+    out: Vec<u8>,
+    /// Bytes of `Items` and `Put` that this side may still send; a message may overdraw it once.
+    may_send: i64,
+    /// Bytes that the peer may still send.
+    may_receive: i64,
+    /// Bytes taken since the last `Credit`.
+    taken: u64,
+    last_received: Timestamp,
+    ping_sent: bool,
+    /// Set once: nothing is sent after what is in `out`, nothing is received.
+    ended: Option<SessionError>,
+}
+
+impl Conversation {
+    pub(super) fn new(channel: Channel, now: Timestamp) -> Self {
+        Self {
+            channel,
+            reader: MessageReader::default(),
+            out: Vec::new(),
+            may_send: limits::CREDIT_BYTES as i64,
+            may_receive: limits::CREDIT_BYTES as i64,
+            taken: 0,
+            last_received: now,
+            ping_sent: false,
+            ended: None,
+        }
+    }
+
+    pub(super) fn peer(&self) -> Option<&DevicePublic> {
+        self.channel.peer()
+    }
+
+    pub(super) fn ended(&self) -> Option<&SessionError> {
+        self.ended.as_ref()
+    }
+
+    /// Queues a message. Callers bound what they queue by [`Conversation::queued`] and [`Conversation::may_send`].
+    pub(super) fn send(&mut self, message: &Message) {
+        if self.ended.is_some() {
+            return;
+        }
+        let before = self.out.len();
+        write_message(message, &mut self.out);
+        if message.uses_credit() {
+            self.may_send -= (self.out.len() - before) as i64;
+        }
+    }
+
+    /// Bytes that wait for frames.
+    pub(super) fn queued(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether the peer's credit allows one more message of items.
+    pub(super) fn may_send(&self) -> bool {
+        self.may_send > 0
+    }
+
+    /// Tells the peer that `bytes` of its items were taken (stored, or refused).
+    pub(super) fn release(&mut self, bytes: usize) {
+        self.taken += bytes as u64;
+        self.may_receive += bytes as i64;
+        if self.taken >= limits::CREDIT_BYTES / 4 {
+            let taken = std::mem::take(&mut self.taken);
+            self.send(&Message::Credit(taken));
+        }
+    }
+
+    /// Takes a frame in. Follow with [`Conversation::next`] until it returns `None`.
+    pub(super) fn receive(&mut self, now: Timestamp, frame: &[u8]) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.last_received = now;
+        self.ping_sent = false;
+        match self.channel.open(frame) {
+            Ok(plain) => self.reader.push(plain),
+            Err(e) => self.fail(e),
+        }
+    }
+
+    /// The next message that is not about the conversation itself, with the bytes to [`release`] for it.
+    ///
+    /// [`release`]: Conversation::release
+    pub(super) fn next(&mut self) -> Option<(Message, usize)> {
+        while self.ended.is_none() {
+            let (message, body_len) = match self.reader.next_message() {
+                Ok(Some(found)) => found,
+                Ok(None) => return None,
+                Err(e) => {
+                    self.fail(e);
+                    return None;
+                }
+            };
+            match message {
+                Message::Ping => self.send(&Message::Pong),
+                Message::Pong => {}
+                Message::Credit(bytes) => {
+                    let granted = i64::try_from(bytes).unwrap_or(i64::MAX);
+                    self.may_send = self.may_send.saturating_add(granted);
+                    if self.may_send > limits::CREDIT_BYTES as i64 {
+                        self.fail(PeerMisbehaved::OutOfTurn("Credit").into());
+                    }
+                }
+                Message::Close { code, detail, .. } => {
+                    self.ended = Some(SessionError::ClosedByPeer { code, detail });
+                }
+                message => {
+                    let size = body_len + crate::codec::uleb_len(body_len as u64);
+                    if message.uses_credit() {
+                        if self.may_receive <= 0 {
+                            self.fail(PeerMisbehaved::CreditExceeded.into());
+                            return None;
+                        }
+                        self.may_receive -= size as i64;
+                    }
+                    return Some((message, size));
+                }
+            }
+        }
+        None
+    }
+
+    /// Ends the conversation and tells the peer why.
+    pub(super) fn fail(&mut self, error: SessionError) {
+        if let Some(code) = error.close_code() {
+            let detail = if code == CloseCode::Normal { String::new() } else { error.to_string() };
+            self.close_with(code, 0, detail, error);
+        } else if self.ended.is_none() {
+            self.ended = Some(error);
+        }
+    }
+
+    /// Ends the conversation in an orderly way.
+    pub(super) fn close(&mut self, code: CloseCode, retry_after_ms: u32) {
+        self.close_with(code, retry_after_ms, String::new(), SessionError::ClosedHere(code));
+    }
+
+    fn close_with(&mut self, code: CloseCode, retry_after_ms: u32, detail: String, error: SessionError) {
+        if self.ended.is_none() {
+            self.send(&Message::Close { code, retry_after_ms, detail });
+            self.ended = Some(error);
+        }
+    }
+
+    /// Appends one frame to `buf`; false if there is nothing to send.
+    pub(super) fn poll_transmit(&mut self, buf: &mut Vec<u8>) -> bool {
+        if self.out.is_empty() {
+            return false;
+        }
+        let n = self.out.len().min(self.channel.room());
+        self.channel.seal(&self.out[..n], buf);
+        self.out.drain(..n);
+        true
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let wait = if self.ping_sent { limits::DEAD_AFTER } else { limits::KEEPALIVE_AFTER };
+        Some(self.last_received + wait)
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Timestamp) {
+        if self.ended.is_some() {
+            return;
+        }
+        let silent = now - self.last_received;
+        if silent >= limits::DEAD_AFTER {
+            self.fail(SessionError::TimedOut);
+        } else if silent >= limits::KEEPALIVE_AFTER && !self.ping_sent {
+            self.ping_sent = true;
+            self.send(&Message::Ping);
+        }
+    }
+
+    /// The transport is suspect (resume from sleep, network change): asks at once whether the peer is there,
+    /// and counts silence from now on.
+    pub(super) fn probe(&mut self, now: Timestamp) {
+        if self.ended.is_none() && !self.ping_sent {
+            self.ping_sent = true;
+            self.send(&Message::Ping);
+        }
+        let _ = now;
+    }
+}

@@ -1,0 +1,234 @@
+//! From the log to a device: what comes next for its cursor, its backfills and its wants.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use bytes::Bytes;
+use dinh_proto::error::CloseCode;
+use dinh_proto::ids::{Seq, SpaceId};
+use dinh_proto::limits;
+use dinh_proto::time::Timestamp;
+use dinh_proto::wire::{CaughtUp, Items, Scope};
+
+use super::peer::{Peer, Plan, Reconcile};
+use super::space::Space;
+use super::{Effect, Hub, PeerId};
+
+impl Hub {
+    /// Items were read from the log.
+    pub fn handle_read(&mut self, _now: Timestamp, token: u64, items: Result<Vec<(Seq, Bytes)>, ()>) {
+        let Some(id) = self.reading.remove(&token) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(plan) = peer.plan.take_if(|p| p.token == token) else { return };
+        let read: Option<Vec<(Seq, Bytes)>> = items.ok().and_then(|items| {
+            plan.items
+                .iter()
+                .map(|(name, place)| {
+                    let i = items.binary_search_by_key(place, |(seq, _)| *seq).ok()?;
+                    Some((*name, items[i].1.clone()))
+                })
+                .collect()
+        });
+        match read {
+            Some(items) => self.send_items(id, plan.scope, plan.upto, items),
+            None => {
+                self.with_peer(id, |p| p.session.close(CloseCode::StorageFailed, 5_000));
+                self.drain_events(id);
+            }
+        }
+        self.settle(id);
+    }
+
+    /// Fills the session with what comes next, while it has room.
+    pub(super) fn pump(&mut self, id: PeerId) {
+        while let Some(peer) = self.peers.get_mut(&id) {
+            if peer.plan.is_some() || !peer.session.can_send_items() {
+                return;
+            }
+            let spaces = &self.spaces;
+            let Some(mut plan) = plan_wanted(peer, spaces)
+                .or_else(|| plan_backfill(peer, spaces))
+                .or_else(|| plan_log(peer, spaces, self.durable))
+            else {
+                self.finish(id);
+                return;
+            };
+            let in_memory: Option<Vec<(Seq, Bytes)>> =
+                plan.items.iter().map(|(name, place)| Some((*name, self.tail.item(*place)?))).collect();
+            if let Some(items) = in_memory {
+                self.stats.tail_hits += items.len() as u64;
+                self.send_items(id, plan.scope, plan.upto, items);
+                continue;
+            }
+            let mut seqs: Vec<Seq> = plan.items.iter().map(|(_, place)| *place).collect();
+            seqs.sort_unstable();
+            seqs.dedup();
+            plan.token = self.token();
+            self.stats.reads += 1;
+            self.reading.insert(plan.token, id);
+            self.effects.push_back(Effect::Read { token: plan.token, seqs });
+            self.with_peer(id, |p| p.plan = Some(plan));
+        }
+    }
+
+    fn send_items(&mut self, id: PeerId, scope: Scope, upto: Seq, items: Vec<(Seq, Bytes)>) {
+        self.stats.items_out += items.len() as u64;
+        self.with_peer(id, |p| p.session.items(Items { scope, upto, items }));
+    }
+
+    /// Nothing is left to send: says so if that is owed.
+    fn finish(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        // A device that no charter here names keeps its cursor: all of its spaces are still ahead of it.
+        if !peer.owes_caught_up || peer.reconcile == Reconcile::AwaitingWant || peer.spaces.is_empty() {
+            return;
+        }
+        peer.owes_caught_up = false;
+        peer.fresh = false;
+        peer.cursor = self.durable;
+        let changed: BTreeSet<SpaceId> = std::mem::take(&mut peer.changed);
+        let sums = changed.iter().filter_map(|s| Some((*s, self.spaces.get(s)?.sum))).collect();
+        peer.session.caught_up(CaughtUp { seq: self.durable, sums });
+    }
+}
+
+type Spaces = std::collections::BTreeMap<SpaceId, Space>;
+
+/// A batch that is filled up to the size of a message.
+struct Batch {
+    items: Vec<(Seq, Seq)>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self { items: Vec::new(), bytes: 0 }
+    }
+
+    fn has_room(&self, len: u32) -> bool {
+        self.items.is_empty()
+            || self.items.len() < limits::ITEMS_PER_MESSAGE_MAX
+                && self.bytes + len as usize <= limits::MESSAGE_FILL_BYTES
+    }
+
+    fn push(&mut self, name: Seq, place: Seq, len: u32) {
+        self.bytes += len as usize;
+        self.items.push((name, place));
+    }
+
+    fn plan(self, scope: Scope, upto: Seq) -> Plan {
+        Plan { token: 0, scope, upto, items: self.items }
+    }
+}
+
+fn plan_wanted(peer: &mut Peer, spaces: &Spaces) -> Option<Plan> {
+    let mut batch = Batch::new();
+    while let Some((space, seq)) = peer.wanted.front().copied() {
+        let len = spaces.get(&space).map_or(0, |s| s.len_at(seq));
+        if !batch.has_room(len) {
+            break;
+        }
+        batch.push(seq, seq, len);
+        peer.wanted.pop_front();
+    }
+    (!batch.items.is_empty()).then(|| batch.plan(Scope::Wanted, Seq(0)))
+}
+
+/// The next piece of a newly granted space. One that the device may not read (yet) waits.
+fn plan_backfill(peer: &mut Peer, spaces: &Spaces) -> Option<Plan> {
+    let readable = peer.backfills.values().find(|f| peer.spaces.contains(&f.space)).copied();
+    let mut fetch = readable?;
+    let space = spaces.get(&fetch.space)?;
+    let to = fetch.to.min(peer.cursor);
+    let mut batch = Batch::new();
+    let mut upto = fetch.to;
+    for slot in space.after(fetch.from).iter().take_while(|s| s.seq <= to.0) {
+        if !batch.has_room(slot.len) {
+            upto = batch.items.last().map_or(fetch.from, |(name, _)| *name);
+            break;
+        }
+        batch.push(Seq(slot.seq), Seq(slot.seq), slot.len);
+    }
+    if upto == fetch.to {
+        peer.backfills.remove(&fetch.space);
+    } else {
+        fetch.from = upto;
+        peer.backfills.insert(fetch.space, fetch);
+    }
+    Some(batch.plan(Scope::Backfill(fetch.space), upto))
+}
+
+/// The next items of the log that the device may read, merged over its spaces in the order of the log.
+fn plan_log(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
+    let mut heap = BinaryHeap::new();
+    for id in &peer.dirty {
+        let Some(space) = spaces.get(id) else { continue };
+        let slots = space.after(peer.cursor);
+        if let Some(first) = slots.first() {
+            heap.push(Reverse((first.seq, *id, 0usize)));
+        }
+    }
+    let start = peer.cursor;
+    let mut batch = Batch::new();
+    let mut passed = start;
+    let mut full = false;
+    while let Some(Reverse((seq, id, index))) = heap.pop() {
+        if seq > durable.0 {
+            break;
+        }
+        let Some(space) = spaces.get(&id) else { continue };
+        let slots = space.after(start);
+        let slot = slots[index];
+        let seq = Seq(seq);
+        match choose(peer, id, space, &slot) {
+            Choice::Skip => {}
+            Choice::Send { place, len, covers } => {
+                if !batch.has_room(len) {
+                    full = true;
+                    break;
+                }
+                if let Some(covers) = covers {
+                    peer.snapshotted.insert((id, slot.doc), covers);
+                }
+                batch.push(seq, place, len);
+            }
+        }
+        peer.own.remove(&seq);
+        passed = seq;
+        if let Some(next) = slots.get(index + 1) {
+            heap.push(Reverse((next.seq, id, index + 1)));
+        }
+    }
+    if full {
+        peer.cursor = passed;
+    } else {
+        peer.cursor = durable;
+        peer.dirty.clear();
+    }
+    let upto = peer.cursor;
+    (!batch.items.is_empty()).then(|| batch.plan(Scope::Log, upto))
+}
+
+enum Choice {
+    Skip,
+    /// `covers` is set if the item at `place` is a snapshot.
+    Send {
+        place: Seq,
+        len: u32,
+        covers: Option<u64>,
+    },
+}
+
+/// A device without a cursor gets a document's snapshot at the place of the first item that it covers, and not
+/// the other items that it covers.
+fn choose(peer: &Peer, id: SpaceId, space: &Space, slot: &super::space::Slot) -> Choice {
+    if peer.own.contains(&Seq(slot.seq)) {
+        return Choice::Skip;
+    }
+    let covering = space.snapshot_at(slot).filter(|s| peer.fresh && s.covers >= slot.seq);
+    match (peer.snapshotted.get(&(id, slot.doc)), covering) {
+        (Some(covers), _) if *covers >= slot.seq => Choice::Skip,
+        (_, Some(s)) => Choice::Send { place: Seq(s.seq), len: s.len, covers: Some(s.covers) },
+        _ => Choice::Send { place: Seq(slot.seq), len: slot.len, covers: None },
+    }
+}

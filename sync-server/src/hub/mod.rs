@@ -1,0 +1,471 @@
+//! The relay's brain: who is connected, who may read what, which item comes next. A state machine without IO.
+//!
+//! Devices are served by cursor: the hub keeps no queue for anyone, only how far each was sent, and looks up
+//! what comes next when the socket can take it. An item gets its place when it is admitted, is written by the
+//! driver ([`Effect::Append`]), and is acknowledged and delivered only after [`Hub::handle_appended`].
+
+mod admit;
+mod deliver;
+mod peer;
+mod space;
+mod stats;
+mod tail;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use dinh_proto::channel::Binding;
+use dinh_proto::charter::Charter;
+use dinh_proto::error::{CloseCode, SessionError};
+use dinh_proto::ids::{DeviceId, Seq, SpaceId};
+use dinh_proto::item::{Item, Kind, RawItem};
+use dinh_proto::keys::DevicePublic;
+use dinh_proto::session::RelayEvent;
+use dinh_proto::time::{Timestamp, WallTime};
+use dinh_proto::wire::{ChainSet, Ephemeral, Hello, Welcome};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use crate::log::{EpochHistory, IndexEntry};
+use peer::{OpenPut, Peer, QueuedPut, Reconcile};
+use space::Space;
+pub use stats::HubStats;
+use tail::Tail;
+
+/// A connection, numbered by the driver and never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u64);
+
+/// What the operator decides.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// Whether new branches may be founded here.
+    pub admit_new_branches: bool,
+    /// Devices told to go away are asked to come back spread over this many milliseconds.
+    pub retry_spread_ms: u32,
+    /// Connections of one device at the same time.
+    pub connections_per_device_max: usize,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self { admit_new_branches: true, retry_spread_ms: 10_000, connections_per_device_max: 8 }
+    }
+}
+
+/// Something for the driver to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Check signatures; answer with [`Hub::handle_verified`].
+    Verify {
+        /// Names this request.
+        token: u64,
+        /// Items and the keys that must have signed them.
+        items: Vec<(RawItem, DevicePublic)>,
+    },
+    /// Store durably, in order, after everything appended before; answer with [`Hub::handle_appended`].
+    Append {
+        /// Names this request.
+        token: u64,
+        /// The items. The first gets the place after the last one appended before.
+        items: Vec<Item>,
+    },
+    /// Read from the log; answer with [`Hub::handle_read`].
+    Read {
+        /// Names this request.
+        token: u64,
+        /// The places.
+        seqs: Vec<Seq>,
+    },
+    /// This connection has something to send: call [`Hub::poll_transmit`] when its socket can take it.
+    Wake {
+        /// The connection.
+        peer: PeerId,
+    },
+    /// End this connection after what is left to send; then call [`Hub::handle_disconnected`].
+    Close {
+        /// The connection.
+        peer: PeerId,
+    },
+}
+
+/// The state machine. Any method may create effects: drain [`Hub::poll_effect`] after each call.
+#[derive(Debug)]
+pub struct Hub {
+    config: HubConfig,
+    epochs: EpochHistory,
+    rng: ChaCha8Rng,
+    branches: BTreeMap<SpaceId, Charter>,
+    spaces: BTreeMap<SpaceId, Space>,
+    members: BTreeMap<DeviceId, BTreeSet<SpaceId>>,
+    peers: BTreeMap<PeerId, Peer>,
+    by_device: BTreeMap<DeviceId, BTreeSet<PeerId>>,
+    timers: BTreeSet<(Timestamp, PeerId)>,
+    tail: Tail,
+    /// The last place given out.
+    staged: Seq,
+    /// The last place on disk.
+    durable: Seq,
+    appends: VecDeque<admit::Append>,
+    gathered: Vec<(Item, IndexEntry)>,
+    verifying: BTreeMap<u64, admit::Verifying>,
+    reading: BTreeMap<u64, PeerId>,
+    /// Who is told when a place is durable: connection, put number, whether it is a repeat.
+    waiting: BTreeMap<Seq, Vec<(PeerId, u64, bool)>>,
+    next_token: u64,
+    effects: VecDeque<Effect>,
+    stats: HubStats,
+    stopping: bool,
+    wall: WallTime,
+}
+
+impl Hub {
+    /// A hub over a log whose last place is `head`. Follow with [`Hub::load_entry`] for each item of the log and
+    /// [`Hub::load_charter`] for each charter record, both in order.
+    pub fn new(config: HubConfig, epochs: EpochHistory, head: Seq, seed: [u8; 32]) -> Self {
+        Self {
+            config,
+            epochs,
+            rng: ChaCha8Rng::from_seed(seed),
+            branches: BTreeMap::new(),
+            spaces: BTreeMap::new(),
+            members: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            by_device: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            tail: Tail::default(),
+            staged: head,
+            durable: head,
+            appends: VecDeque::new(),
+            gathered: Vec::new(),
+            verifying: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next_token: 0,
+            effects: VecDeque::new(),
+            stats: HubStats::default(),
+            stopping: false,
+            wall: WallTime(0),
+        }
+    }
+
+    /// At start: an item that is in the log.
+    pub fn load_entry(&mut self, entry: &IndexEntry) {
+        // The branch of a space is known once its charter is loaded; until then the space stands for itself.
+        self.spaces.entry(entry.space).or_insert_with(|| Space::new(entry.space)).add(entry, true);
+    }
+
+    /// At start: a charter record that is in the log.
+    pub fn load_charter(&mut self, item: RawItem) {
+        let branch = item.header().space;
+        let charter = self.branches.entry(branch).or_insert_with(|| Charter::new(branch));
+        // The record was judged before it was stored; one that no longer counts is a changed rule, and stays out.
+        if charter.insert(&item.trust()).is_err() {
+            self.stats.charter_records_unused += 1;
+        }
+        self.take_over_charter(branch);
+    }
+
+    /// Tells the wall clock, for display by devices.
+    pub fn set_wall_time(&mut self, wall: WallTime) {
+        self.wall = wall;
+    }
+
+    /// Plain numbers for metrics.
+    pub fn stats(&self) -> HubStats {
+        HubStats {
+            connections: self.peers.len() as u64,
+            branches: self.branches.len() as u64,
+            spaces: self.spaces.len() as u64,
+            head: self.durable.0,
+            ..self.stats.clone()
+        }
+    }
+
+    /// The last durable place.
+    pub fn durable_head(&self) -> Seq {
+        self.durable
+    }
+
+    /// A connection was accepted; `binding` is what the transport gave both ends.
+    pub fn handle_connected(&mut self, now: Timestamp, peer: PeerId, binding: [u8; 32]) {
+        self.stats.connected += 1;
+        self.peers.insert(peer, Peer::new(Binding(binding), now));
+        if self.stopping {
+            self.with_peer(peer, |p| p.session.close(CloseCode::GoingAway, 0));
+        }
+        self.settle(peer);
+    }
+
+    /// A frame came.
+    pub fn handle_frame(&mut self, now: Timestamp, peer: PeerId, frame: Bytes) {
+        self.stats.bytes_in += frame.len() as u64;
+        self.with_peer(peer, |p| p.session.handle_frame(now, &frame));
+        self.drain_events(peer);
+        self.settle(peer);
+    }
+
+    /// The connection is gone.
+    pub fn handle_disconnected(&mut self, _now: Timestamp, peer: PeerId) {
+        let Some(gone) = self.peers.remove(&peer) else { return };
+        self.stats.disconnected += 1;
+        for space in &gone.spaces {
+            if let Some(space) = self.spaces.get_mut(space) {
+                space.subscribers.remove(&peer);
+            }
+        }
+        if let Some(device) = gone.device
+            && let Some(peers) = self.by_device.get_mut(&device)
+        {
+            peers.remove(&peer);
+            if peers.is_empty() {
+                self.by_device.remove(&device);
+            }
+        }
+    }
+
+    /// A timer that [`Hub::poll_timeout`] named fired.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        while let Some((at, peer)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.timers.pop_first();
+            let Some(state) = self.peers.get_mut(&peer) else { continue };
+            state.session.handle_timeout(now);
+            if let Some(next) = state.session.poll_timeout() {
+                self.timers.insert((next, peer));
+            }
+            self.drain_events(peer);
+            self.settle(peer);
+        }
+    }
+
+    /// The relay stops: every device is told to come back, spread over the configured time.
+    pub fn handle_shutdown(&mut self, _now: Timestamp) {
+        self.stopping = true;
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        for peer in peers {
+            let spread = u64::from(self.config.retry_spread_ms.max(1));
+            let retry_after_ms = (self.rng.next_u64() % spread) as u32;
+            self.with_peer(peer, |p| p.session.close(CloseCode::GoingAway, retry_after_ms));
+            self.drain_events(peer);
+            self.settle(peer);
+        }
+    }
+
+    /// When [`Hub::handle_timeout`] wants to be called. It may be a little early.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.flush_appends();
+        self.effects.pop_front()
+    }
+
+    /// Appends one frame for this connection to `buf`; false if there is nothing to send now. Call when its
+    /// socket can take more.
+    pub fn poll_transmit(&mut self, _now: Timestamp, peer: PeerId, buf: &mut Vec<u8>) -> bool {
+        self.pump(peer);
+        let Some(state) = self.peers.get_mut(&peer) else { return false };
+        let before = buf.len();
+        let more = state.session.poll_transmit(buf);
+        if !more {
+            state.woken = false;
+        }
+        self.stats.bytes_out += (buf.len() - before) as u64;
+        more
+    }
+
+    fn with_peer(&mut self, peer: PeerId, f: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            f(peer);
+        }
+    }
+
+    /// Wakes the connection and keeps its timer set: after anything that may have given it something to send.
+    fn settle(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if !peer.woken {
+            peer.woken = true;
+            self.effects.push_back(Effect::Wake { peer: id });
+        }
+        if peer.device.is_none()
+            && let Some(at) = peer.session.poll_timeout()
+        {
+            self.timers.insert((at, id));
+        }
+    }
+
+    fn drain_events(&mut self, id: PeerId) {
+        while let Some(event) = self.peers.get_mut(&id).and_then(|p| p.session.poll_event()) {
+            match event {
+                RelayEvent::Hello { device, hello } => self.greet(id, &device, hello),
+                RelayEvent::Put { first, items, bytes } => {
+                    self.with_peer(id, |p| {
+                        p.open_puts.push_back(OpenPut { first, unanswered: items.len(), bytes });
+                        let numbered = items.into_iter().zip(first..);
+                        p.puts.extend(numbered.map(|(item, number)| QueuedPut {
+                            number,
+                            bridged: item.bridged,
+                            bytes: item.bytes,
+                        }));
+                    });
+                    self.advance_puts(id);
+                }
+                RelayEvent::Want(want) => self.take_want(id, want),
+                RelayEvent::Fetch(fetch) => self.with_peer(id, |p| {
+                    p.backfills.insert(fetch.space, fetch);
+                }),
+                RelayEvent::Reconcile(spaces) => self.send_have(id, &spaces.into_iter().collect()),
+                RelayEvent::Ephemeral(message) => self.pass_on(id, &message),
+                RelayEvent::Closed(error) => self.close_peer(id, &error),
+            }
+        }
+    }
+
+    fn close_peer(&mut self, id: PeerId, error: &SessionError) {
+        self.stats.count_close(error);
+        self.effects.push_back(Effect::Close { peer: id });
+    }
+
+    fn greet(&mut self, id: PeerId, device: &DevicePublic, hello: Hello) {
+        let device = device.id();
+        let connections = self.by_device.entry(device).or_default();
+        if connections.len() >= self.config.connections_per_device_max {
+            self.with_peer(id, |p| p.session.close(CloseCode::TooMany, 1_000));
+            return;
+        }
+        connections.insert(id);
+        let reconcile = hello.cursor.is_some_and(|c| !self.epochs.is_valid(c, self.durable));
+        let known = self.members.contains_key(&device);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.device = Some(device);
+        peer.cursor = match hello.cursor {
+            Some(_) if reconcile => self.durable,
+            Some(cursor) => cursor.seq,
+            None => Seq(0),
+        };
+        peer.fresh = hello.cursor.is_none();
+        peer.reconciles_all = reconcile;
+        peer.owes_caught_up = known;
+        peer.backfills = hello.backfills.iter().map(|f| (f.space, *f)).collect();
+        self.subscribe(id);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let cursor = peer.cursor;
+        let backlog =
+            peer.dirty.iter().filter_map(|s| self.spaces.get(s)).map(|s| s.after(cursor).len() as u64).sum();
+        peer.session.welcome(Welcome {
+            epoch: self.epochs.current(),
+            head: self.durable,
+            reconcile,
+            replicas: 0,
+            backlog,
+            time_ms: self.wall.0,
+        });
+        if reconcile {
+            self.stats.reconciles += 1;
+            self.send_have(id, &BTreeSet::new());
+        }
+    }
+
+    /// Subscribes a connection to the spaces it may read that it is not subscribed to yet.
+    fn subscribe(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(device) = peer.device else { return };
+        let branches = self.members.get(&device).into_iter().flatten();
+        let readable: BTreeSet<SpaceId> =
+            branches.filter_map(|b| self.branches.get(b)).flat_map(|c| c.readable(&device)).collect();
+        if !readable.is_empty() && peer.spaces.is_empty() && !peer.owes_caught_up {
+            // It was unknown so far: its cursor stood still, and everything is ahead of it.
+            peer.owes_caught_up = true;
+        }
+        let gained: BTreeSet<SpaceId> = readable.difference(&peer.spaces).copied().collect();
+        let reconcile_gained = peer.reconciles_all && peer.session.is_flowing() && !gained.is_empty();
+        for space in &gained {
+            peer.spaces.insert(*space);
+            let Some(state) = self.spaces.get_mut(space) else { continue };
+            state.subscribers.insert(id);
+            if state.last() > peer.cursor {
+                peer.dirty.insert(*space);
+                peer.changed.insert(*space);
+            }
+        }
+        if reconcile_gained {
+            self.send_have(id, &gained);
+        }
+    }
+
+    /// Sends what the relay has of these spaces (all, if none is named), as far as the device may read them.
+    fn send_have(&mut self, id: PeerId, spaces: &BTreeSet<SpaceId>) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let chosen: Vec<SpaceId> =
+            peer.spaces.iter().filter(|s| spaces.is_empty() || spaces.contains(s)).copied().collect();
+        peer.changed.extend(chosen.iter().copied());
+        peer.owes_caught_up = true;
+        peer.reconcile = Reconcile::AwaitingWant;
+        let Some(last) = chosen.last().copied() else {
+            // Nothing that this device may read is known here: it says so, and the device uploads what it has.
+            peer.session.have(ChainSet { space: SpaceId::default(), last: true, chains: Vec::new() });
+            return;
+        };
+        for space in chosen {
+            let chains = self.spaces.get(&space).map(Space::held).unwrap_or_default();
+            peer.session.have(ChainSet { space, last: space == last, chains });
+        }
+    }
+
+    fn take_want(&mut self, id: PeerId, want: ChainSet) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        // A space that it may not read is answered like one that has nothing.
+        if peer.spaces.contains(&want.space)
+            && let Some(space) = self.spaces.get(&want.space)
+        {
+            let places = space.places(&want.chains);
+            peer.wanted.extend(places.into_iter().map(|seq| (want.space, seq)));
+        }
+        if want.last {
+            peer.reconcile = Reconcile::Idle;
+        }
+    }
+
+    fn pass_on(&mut self, from: PeerId, message: &Ephemeral) {
+        let Some(sender) = self.peers.get(&from) else { return };
+        let allowed = sender.device == Some(message.device) && sender.spaces.contains(&message.space);
+        let Some(space) = self.spaces.get(&message.space).filter(|_| allowed) else { return };
+        let receivers: Vec<PeerId> = space.subscribers.iter().filter(|p| **p != from).copied().collect();
+        for peer in receivers {
+            self.with_peer(peer, |p| p.session.ephemeral(message.clone()));
+            self.settle(peer);
+        }
+    }
+
+    /// After a charter changed: its spaces exist, its devices are members, those connected are subscribed.
+    fn take_over_charter(&mut self, branch: SpaceId) {
+        let Some(charter) = self.branches.get(&branch) else { return };
+        for space in charter.spaces().keys().chain([&branch]) {
+            self.spaces.entry(*space).or_insert_with(|| Space::new(branch)).branch = branch;
+        }
+        let mut connected = Vec::new();
+        for device in charter.devices().keys() {
+            self.members.entry(*device).or_default().insert(branch);
+            connected.extend(self.by_device.get(device).into_iter().flatten().copied());
+        }
+        for peer in connected {
+            self.subscribe(peer);
+            self.settle(peer);
+        }
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+}
+
+/// Whether the item is stored beside its chain.
+fn is_snapshot(kind: Kind) -> bool {
+    kind == Kind::Snapshot
+}
+

@@ -1,0 +1,198 @@
+//! What the hub knows of one space: where its items are in the log, and its chains.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dinh_proto::error::RejectCode;
+use dinh_proto::ids::{Author, DocId, ItemId, Seq, SpaceId};
+use dinh_proto::item::{Place, SpaceSum};
+use dinh_proto::limits;
+use dinh_proto::ranges::Ranges;
+
+use super::PeerId;
+use crate::log::{IndexEntry, Position};
+
+/// One item of a space, in the order of the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) seq: u64,
+    pub(super) len: u32,
+    /// Index into [`Space::docs`]; records of a charter all have 0.
+    pub(super) doc: u32,
+}
+
+/// The newest snapshot of a document.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Snapshot {
+    pub(super) seq: u64,
+    pub(super) covers: u64,
+    pub(super) len: u32,
+}
+
+#[derive(Debug, Default)]
+struct Chain {
+    /// Place and link of item n at index n - 1; place 0 where the item is missing.
+    items: Vec<(u64, [u8; 16])>,
+    held: Ranges,
+}
+
+/// Why an item does not continue its chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ChainRefusal {
+    pub(super) code: RejectCode,
+    /// Where the item is, if it is stored already.
+    pub(super) seq: Seq,
+}
+
+impl ChainRefusal {
+    fn new(code: RejectCode) -> Self {
+        Self { code, seq: Seq(0) }
+    }
+}
+
+/// One space.
+#[derive(Debug)]
+pub(super) struct Space {
+    pub(super) branch: SpaceId,
+    slots: Vec<Slot>,
+    chains: BTreeMap<Author, Chain>,
+    doc_index: BTreeMap<DocId, u32>,
+    docs: Vec<Option<Snapshot>>,
+    /// Checksum of the durable items.
+    pub(super) sum: SpaceSum,
+    pub(super) subscribers: BTreeSet<PeerId>,
+}
+
+impl Space {
+    pub(super) fn new(branch: SpaceId) -> Self {
+        Self {
+            branch,
+            slots: Vec::new(),
+            chains: BTreeMap::new(),
+            doc_index: BTreeMap::new(),
+            docs: Vec::new(),
+            sum: SpaceSum::default(),
+            subscribers: BTreeSet::new(),
+        }
+    }
+
+    /// Whether an item with this place may be added to its chain.
+    pub(super) fn check_chain(
+        &self,
+        author: &Author,
+        place: &Place,
+        id: &ItemId,
+        bridged: bool,
+    ) -> Result<(), ChainRefusal> {
+        let Place::Chain { n, prev } = *place else { return Ok(()) };
+        let Some(chain) = self.chains.get(author) else {
+            let sessions = self.chains.keys().filter(|a| a.device == author.device).count();
+            if sessions >= limits::SESSIONS_PER_DEVICE_MAX
+                || self.chains.len() >= limits::CHAINS_PER_MESSAGE_MAX
+            {
+                return Err(ChainRefusal::new(RejectCode::Quota));
+            }
+            return if n == 1 || bridged { Ok(()) } else { Err(ChainRefusal::new(RejectCode::Gap)) };
+        };
+        let at =
+            |n: u32| n.checked_sub(1).and_then(|i| chain.items.get(i as usize)).filter(|(seq, _)| *seq > 0);
+        if let Some((seq, link)) = at(n) {
+            let code = if *link == id.link() { RejectCode::Duplicate } else { RejectCode::Fork };
+            return Err(ChainRefusal {
+                code,
+                seq: Seq(if code == RejectCode::Duplicate { *seq } else { 0 }),
+            });
+        }
+        match at(n.saturating_sub(1)) {
+            Some((_, link)) if *link != prev => Err(ChainRefusal::new(RejectCode::BadLink)),
+            Some(_) => Ok(()),
+            None if n == 1 || bridged => {
+                // A hole may be as long as the sender says, but not the memory that it takes here.
+                let too_far = n as usize > chain.items.len() + limits::PARKED_RUNS_PER_DOCUMENT_MAX * 64;
+                let too_many = chain.held.iter().count() >= limits::RANGES_PER_CHAIN_MAX;
+                if too_far || too_many { Err(ChainRefusal::new(RejectCode::Quota)) } else { Ok(()) }
+            }
+            None => Err(ChainRefusal::new(RejectCode::Gap)),
+        }
+    }
+
+    /// Adds an item that passed [`Space::check_chain`]. `durable` says whether its checksum counts already.
+    pub(super) fn add(&mut self, entry: &IndexEntry, durable: bool) {
+        let doc = match self.doc_index.get(&entry.doc) {
+            Some(doc) => *doc,
+            None => {
+                let doc = self.docs.len() as u32;
+                self.doc_index.insert(entry.doc, doc);
+                self.docs.push(None);
+                doc
+            }
+        };
+        match entry.position {
+            Position::Chain(n) => {
+                self.slots.push(Slot { seq: entry.seq.0, len: entry.len, doc });
+                let chain = self.chains.entry(entry.author).or_default();
+                let index = n as usize - 1;
+                if chain.items.len() <= index {
+                    chain.items.resize(index + 1, (0, [0; 16]));
+                }
+                chain.items[index] = (entry.seq.0, entry.id.link());
+                chain.held.insert(n);
+                if durable {
+                    self.sum.add(&entry.id);
+                }
+            }
+            Position::Covers(cursor) => {
+                let newest = &mut self.docs[doc as usize];
+                if newest.is_none_or(|s| s.covers < cursor.seq.0) {
+                    *newest = Some(Snapshot { seq: entry.seq.0, covers: cursor.seq.0, len: entry.len });
+                }
+            }
+        }
+    }
+
+    /// The newest snapshot of a document.
+    pub(super) fn snapshot(&self, doc: &DocId) -> Option<Snapshot> {
+        self.docs[*self.doc_index.get(doc)? as usize]
+    }
+
+    /// The newest snapshot of the document that a slot belongs to.
+    pub(super) fn snapshot_at(&self, slot: &Slot) -> Option<Snapshot> {
+        self.docs[slot.doc as usize]
+    }
+
+    /// Items after `seq`, in order.
+    pub(super) fn after(&self, seq: Seq) -> &[Slot] {
+        &self.slots[self.slots.partition_point(|s| s.seq <= seq.0)..]
+    }
+
+    /// The place of the newest item.
+    pub(super) fn last(&self) -> Seq {
+        Seq(self.slots.last().map_or(0, |s| s.seq))
+    }
+
+    /// What this space has, for a `Have`.
+    pub(super) fn held(&self) -> Vec<(Author, Ranges)> {
+        self.chains.iter().map(|(author, chain)| (*author, chain.held.clone())).collect()
+    }
+
+    /// The places of the items that a `Want` names, in order; what is not held is left out.
+    pub(super) fn places(&self, wanted: &[(Author, Ranges)]) -> Vec<Seq> {
+        let mut places = Vec::new();
+        for (author, ranges) in wanted {
+            let Some(chain) = self.chains.get(author) else { continue };
+            for (from, to) in ranges.iter() {
+                let to = (to as usize).min(chain.items.len());
+                let found = chain.items.get(from as usize - 1..to).unwrap_or_default();
+                places.extend(found.iter().filter(|(seq, _)| *seq > 0).map(|(seq, _)| Seq(*seq)));
+            }
+        }
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Bytes of the item at this place.
+    pub(super) fn len_at(&self, seq: Seq) -> u32 {
+        let i = self.slots.partition_point(|s| s.seq < seq.0);
+        self.slots.get(i).filter(|s| s.seq == seq.0).map_or(0, |s| s.len)
+    }
+}
