@@ -468,4 +468,3 @@ impl Hub {
 fn is_snapshot(kind: Kind) -> bool {
     kind == Kind::Snapshot
 }
-

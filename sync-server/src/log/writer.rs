@@ -80,8 +80,11 @@ pub enum Refused {
 /// and does not wait for it.
 pub struct Writer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<Result<(), Arc<LogError>>>>,
+    thread: Mutex<Option<JoinHandle<Outcome>>>,
 }
+
+/// The error that ended the thread, if one did.
+type Outcome = Result<(), Arc<LogError>>;
 
 struct Shared {
     queue: Mutex<Queue>,
@@ -118,7 +121,7 @@ impl Writer {
                 })
                 .expect("the operating system starts a thread")
         };
-        Self { shared, thread: Some(thread) }
+        Self { shared, thread: Mutex::new(Some(thread)) }
     }
 
     /// Queues a job, or gives it back. Never waits. Jobs are stored in the order in which they were queued.
@@ -150,10 +153,11 @@ impl Writer {
     }
 
     /// Stores and answers what waits, writes the index blocks that are due, and ends the thread. Returns the
-    /// error that ended it, if one did.
-    pub fn shutdown(mut self) -> Result<(), Arc<LogError>> {
+    /// error that ended it, if one did; a second call returns at once.
+    pub fn shutdown(&self) -> Result<(), Arc<LogError>> {
         self.close_queue();
-        match self.thread.take().map(JoinHandle::join) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match thread.map(JoinHandle::join) {
             Some(Ok(result)) => result,
             Some(Err(_panic)) => Err(Arc::new(LogError::Failed)),
             None => Ok(()),
