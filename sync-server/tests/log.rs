@@ -1,5 +1,7 @@
 //! The contract of the relay's log, on a simulated disk that forgets and on real files.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
