@@ -8,3 +8,5 @@ pub mod document;
 pub mod gate;
 pub mod replica;
 pub mod store;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;

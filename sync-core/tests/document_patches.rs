@@ -32,7 +32,7 @@ fn check(doc: &Document, model: &Node) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
     #[test]
     fn a_view_that_follows_patches_equals_the_document(steps in proptest::collection::vec(step(), 1..24)) {
@@ -118,8 +118,8 @@ proptest! {
 fn plain(node: &Node) -> Value {
     match node {
         Node::Scalar(value) => value.clone(),
-        Node::Map(map) => Value::Map(map.iter().map(|(key, node)| (key.clone(), plain(node))).collect()),
-        Node::List(list) => Value::List(list.iter().map(plain).collect()),
+        Node::Map(map) => Value::Map(map.iter().map(|(key, (_, node))| (key.clone(), plain(node))).collect()),
+        Node::List(list) => Value::List(list.iter().map(|(_, node)| plain(node)).collect()),
         Node::Text(units, _) => Value::Text(String::from_utf16(units).expect("no pair is cut")),
     }
 }

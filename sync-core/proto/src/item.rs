@@ -298,6 +298,11 @@ impl RawItem {
         self.id
     }
 
+    /// The bytes as they were received.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// The payload; do not act on it before [`RawItem::verify`].
     pub fn payload(&self) -> &[u8] {
         &self.bytes[ITEM_OVERHEAD_BYTES..]

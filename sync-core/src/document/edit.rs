@@ -1,6 +1,5 @@
 //! Writing: what the closure of [`Document::edit`](super::Document::edit) gets.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -8,10 +7,11 @@ use automerge::marks::ExpandMark;
 use automerge::transaction::{Transactable, Transaction};
 use automerge::{ObjId, ObjType};
 
+use super::patch::{Before, Shape};
 use super::text::{self, Hunk};
 use super::typing::PendingText;
 use super::view::{Node, View, bad_index, container_for, engine, wrong_type};
-use super::{EditError, Mark, Path, Prop, Value};
+use super::{EditError, Path, Prop, Value};
 
 /// Containers nested in one another, at most.
 pub const DEPTH_MAX: usize = 32;
@@ -22,8 +22,8 @@ pub const DEPTH_MAX: usize = 32;
 /// is stored.
 pub struct Edit<'a> {
     tx: Transaction<'a>,
-    /// Marks of the texts touched, as they were before.
-    marks_before: BTreeMap<ObjId, Vec<Mark>>,
+    /// The objects touched, as they were before.
+    before: Before,
 }
 
 /// Whether a mark takes in what is typed at its ends.
@@ -47,11 +47,11 @@ enum Slot {
 
 impl<'a> Edit<'a> {
     pub(super) const fn new(tx: Transaction<'a>) -> Self {
-        Self { tx, marks_before: BTreeMap::new() }
+        Self { tx, before: Before::new() }
     }
 
-    pub(super) fn into_parts(self) -> (Transaction<'a>, BTreeMap<ObjId, Vec<Mark>>) {
-        (self.tx, self.marks_before)
+    pub(super) fn into_parts(self) -> (Transaction<'a>, Before) {
+        (self.tx, self.before)
     }
 
     /// The document with what this edit has written so far.
@@ -67,8 +67,9 @@ impl<'a> Edit<'a> {
     /// If the container does not exist, the index is beyond its end, a key is empty or the value too deep.
     pub fn put(&mut self, path: &Path, value: impl Into<Value>) -> Result<(), EditError> {
         let value = value.into();
-        let (id, prop) = self.slot(path, true)?;
+        let (id, kind, prop) = self.slot(path, true)?;
         check_value(path, &value)?;
+        self.touch(&id, kind);
         self.write(path, &id, Slot::Put(prop), &value)
     }
 
@@ -109,6 +110,7 @@ impl<'a> Edit<'a> {
         }
         let place = path.join(index);
         check_value(&place, &value)?;
+        self.touch(&id, ObjType::List);
         self.write(&place, &id, Slot::Insert(index), &value)
     }
 
@@ -127,7 +129,8 @@ impl<'a> Edit<'a> {
     /// If there is nothing at this path.
     pub fn delete(&mut self, path: &Path) -> Result<(), EditError> {
         self.view().locate(path)?;
-        let (id, prop) = self.slot(path, false)?;
+        let (id, kind, prop) = self.slot(path, false)?;
+        self.touch(&id, kind);
         self.tx.delete(&id, prop).map_err(|error| engine(path, &error))
     }
 
@@ -244,7 +247,7 @@ impl<'a> Edit<'a> {
         if name.is_empty() {
             return Err(EditError::EmptyKey { path: path.clone() });
         }
-        self.touch(&id);
+        self.touch(&id, ObjType::Text);
         let mark = automerge::marks::Mark::new(text::nfc(name).into_owned(), value, range.start, range.end);
         let expand = match expand {
             Expand::None => ExpandMark::None,
@@ -301,16 +304,17 @@ impl<'a> Edit<'a> {
         if range.is_empty() && insert.is_empty() {
             return Ok(());
         }
-        self.touch(id);
+        self.touch(id, ObjType::Text);
         let index = text::utf16_len(&stored[..range.start]);
         let delete = isize::try_from(text::utf16_len(&stored[range])).expect("a text fits in memory");
         self.tx.splice_text(id, index, delete, insert).map_err(|error| engine(path, &error))
     }
 
-    fn touch(&mut self, id: &ObjId) {
-        if !self.marks_before.contains_key(id) {
-            let marks = self.view().object_marks(id);
-            self.marks_before.insert(id.clone(), marks);
+    /// Notes an object as it is before the first write to it.
+    fn touch(&mut self, id: &ObjId, kind: ObjType) {
+        if !self.before.contains_key(id) {
+            let shape = Shape::read(&self.view(), id, kind);
+            self.before.insert(id.clone(), shape);
         }
     }
 
@@ -322,7 +326,7 @@ impl<'a> Edit<'a> {
     }
 
     /// The container of a path and its last step.
-    fn slot(&self, path: &Path, writing: bool) -> Result<(ObjId, automerge::Prop), EditError> {
+    fn slot(&self, path: &Path, writing: bool) -> Result<(ObjId, ObjType, automerge::Prop), EditError> {
         let (parent, prop) = path.split_last().ok_or(EditError::Root)?;
         if writing && matches!(prop, Prop::Key(key) if key.is_empty()) {
             return Err(EditError::EmptyKey { path: parent });
@@ -341,7 +345,7 @@ impl<'a> Edit<'a> {
                 return Err(EditError::OutOfRange { path: parent, index, len });
             }
         }
-        Ok((id.clone(), step))
+        Ok((id.clone(), *kind, step))
     }
 }
 

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use automerge::transaction::CommitOptions;
-use automerge::{ActorId, Automerge, Change, LoadOptions, PatchLog, ReadDoc, TextEncoding};
+use automerge::{ActorId, Automerge, Change, LoadOptions, ReadDoc, TextEncoding};
 use serde::Serialize;
 
 pub use self::edit::{DEPTH_MAX, Edit, Expand};
@@ -173,13 +173,9 @@ impl Document {
         f: impl FnOnce(&mut Edit<'_>) -> Result<R, E>,
     ) -> Result<(R, Option<LocalChange>), E> {
         let actor = self.actor();
-        let tx = self
-            .doc
-            .transaction_log_patches(PatchLog::active())
-            .map_err(|error| EditError::Engine { path: Path::root(), reason: error.to_string() })?;
-        let mut edit = Edit::new(tx);
+        let mut edit = Edit::new(self.doc.transaction());
         let result = f(&mut edit);
-        let (tx, marks_before) = edit.into_parts();
+        let (tx, before) = edit.into_parts();
         let result = match result {
             Ok(result) => result,
             Err(error) => {
@@ -191,11 +187,9 @@ impl Document {
         if let Some(message) = message {
             options.set_message(message);
         }
-        let (hash, mut log) = tx.commit_with(options);
-        let Some(hash) = hash else {
+        let (Some(hash), _) = tx.commit_with(options) else {
             return Ok((result, None));
         };
-        let patches = patch::convert(&self.doc, None, self.doc.make_patches(&mut log), marks_before);
         let change = self.doc.get_change_by_hash(&hash).expect("the change was committed just now");
         let change = LocalChange {
             raw: change.raw_bytes().to_vec(),
@@ -203,7 +197,7 @@ impl Document {
             seq: change.seq(),
             start_op: change.start_op().get(),
             deps: hashes(change.deps()),
-            patches,
+            patches: patch::patches(&self.view(), &before),
         };
         self.tips.insert(actor, (change.seq, change.hash));
         Ok((result, Some(change)))
@@ -220,13 +214,10 @@ impl Document {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let marks_before = self.marks_of_touched_texts(&changes);
-        let mut log = PatchLog::active();
-        self.doc
-            .apply_changes_log_patches(changes, &mut log)
-            .map_err(|error| DocumentError::Engine(error.to_string()))?;
+        let before = self.touched_by(&changes);
+        self.doc.apply_changes(changes).map_err(|error| DocumentError::Engine(error.to_string()))?;
         self.tips.extend(tips);
-        Ok(patch::convert(&self.doc, None, self.doc.make_patches(&mut log), marks_before))
+        Ok(patch::patches(&self.view(), &before))
     }
 
     /// The hashes and raw bytes (uncompressed chunks) of all changes that are not in the past of `since`, each after what
@@ -266,10 +257,8 @@ impl Document {
     /// # Errors
     /// If a head is not in this document.
     pub fn diff(&self, before: &[ChangeHash], after: &[ChangeHash]) -> Result<Vec<Patch>, DocumentError> {
-        let (before, after) = (self.known(before)?, self.known(after)?);
-        let patches = self.doc.diff(&before, &after);
-        let marks_before = patch::all_texts(&self.doc, &before, &after);
-        Ok(patch::convert(&self.doc, Some(&after), patches, marks_before))
+        let before = patch::everything(&self.view_at(before)?);
+        Ok(patch::patches(&self.view_at(after)?, &before))
     }
 
     /// The document now.
@@ -316,35 +305,37 @@ impl Document {
         let mut tips = Tips::new();
         for (actor, mut run) in by_actor {
             run.sort_unstable();
-            let mut expected = self.actor_tip(&actor).map_or(0, |tip| tip.0) + 1;
-            for (seq, change) in run {
+            let first = self.actor_tip(&actor).map_or(0, |tip| tip.0) + 1;
+            for ((seq, change), expected) in run.into_iter().zip(first..) {
                 if seq != expected {
                     return Err(DocumentError::Sequence { change, seq, expected });
                 }
-                expected += 1;
                 tips.insert(actor, (seq, change));
             }
         }
         Ok((new.into_values().collect(), tips))
     }
 
-    fn marks_of_touched_texts(&self, changes: &[Change]) -> patch::MarksBefore {
+    /// The objects that these changes write to, as they are now.
+    fn touched_by(&self, changes: &[Change]) -> patch::Before {
         let mut objects = BTreeSet::new();
         for change in changes {
             for op in change.decode().operations {
-                if let automerge::legacy::ObjectId::Id(id) = op.obj {
+                objects.insert(match op.obj {
+                    automerge::legacy::ObjectId::Root => automerge::ROOT,
                     // The third part is a hint where to find the actor; automerge looks it up if it is wrong.
-                    objects.insert(automerge::ObjId::Id(id.0, id.1, 0));
-                }
+                    automerge::legacy::ObjectId::Id(id) => automerge::ObjId::Id(id.0, id.1, 0),
+                });
             }
         }
         let view = self.view();
         objects
             .into_iter()
-            .filter(|id| matches!(self.doc.object_type(id), Ok(automerge::ObjType::Text)))
-            .map(|id| {
-                let marks = view.object_marks(&id);
-                (id, marks)
+            .filter_map(|id| {
+                // An object that the changes create is not here yet.
+                let kind = self.doc.object_type(&id).ok()?;
+                let shape = patch::Shape::read(&view, &id, kind);
+                Some((id, shape))
             })
             .collect()
     }
@@ -384,6 +375,12 @@ impl Serialize for ChangeHash {
     }
 }
 
+impl From<dinh_proto::ids::ChangeHash> for ChangeHash {
+    fn from(hash: dinh_proto::ids::ChangeHash) -> Self {
+        Self(hash.0)
+    }
+}
+
 impl From<automerge::ChangeHash> for ChangeHash {
     fn from(hash: automerge::ChangeHash) -> Self {
         Self(hash.0)
@@ -396,8 +393,8 @@ impl From<ChangeHash> for automerge::ChangeHash {
     }
 }
 
-/// Parses one uncompressed change of this device's own.
-fn parse_change(raw: &[u8]) -> Result<Change, DocumentError> {
+/// Parses one uncompressed change whose hash is known to be right.
+pub(crate) fn parse_change(raw: &[u8]) -> Result<Change, DocumentError> {
     // Magic (4), checksum (4), then the chunk type: 1 is a change, 2 a compressed one.
     if raw.get(8) != Some(&1) {
         return Err(DocumentError::NotAChange("not an uncompressed change chunk".to_owned()));

@@ -1,17 +1,22 @@
 //! What changed, in a form that an app's view can replay.
+//!
+//! Patches are the difference of two states, not automerge's own patches: those of 0.12.0 name a wrong index when an
+//! element was replaced and deleted at the same time, and put the marks of two texts into one. What was there before is
+//! noted for the objects that a change touches; the rest is one walk over the document.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc};
+use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, ValueRef};
 use serde::Serialize;
 
+use super::text;
 use super::view::View;
 use super::{Mark, Path, Prop, Value};
 
 /// One step that turns a view of the document before into a view of it after. Apply patches in their order.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Patch {
-    /// The map, list or text that changes, as the path is once all patches of the batch before this one are applied.
+    /// The map, list or text that changes, where it is once all patches before this one are applied.
     pub path: Path,
     /// What happens in it.
     pub action: PatchAction,
@@ -27,7 +32,7 @@ pub enum PatchAction {
         prop: Prop,
         /// The value that is shown.
         value: Value,
-        /// Other values stand there too: see [`View::conflicts`].
+        /// Other values stand there too: see [`View::conflicts`](super::View::conflicts).
         conflict: bool,
     },
     /// Elements were inserted into a list.
@@ -56,166 +61,268 @@ pub enum PatchAction {
         /// How many; UTF-16 code units in a text.
         len: usize,
     },
-    /// The marks of a text are exactly these now, after all the patches of this batch. Sent whenever they may have changed.
+    /// The marks of a text are exactly these from now on. Between two of these, marks do not move by themselves.
     Marks {
         /// All marks of the text.
         marks: Vec<Mark>,
     },
-    /// A key or element has other values besides the one that is shown.
+    /// The value shown at a key or element is the same, but it has other values besides it now, or no more.
     Conflict {
         /// The key or index.
         prop: Prop,
+        /// Whether there are others.
+        conflict: bool,
     },
 }
 
-/// Marks of texts before the batch, for those that it may touch.
-pub(super) type MarksBefore = BTreeMap<ObjId, Vec<Mark>>;
+/// Objects that a change touches, as they are before it.
+pub(super) type Before = BTreeMap<ObjId, Shape>;
 
-/// Turns automerge's patches into ours.
-///
-/// Automerge's own mark patches are not used: in 0.12.0 consecutive marks of two texts end up in the first one's patch.
-/// Each touched text gets its marks as a whole instead, from `marks_before` and the document itself.
-pub(super) fn convert(
-    doc: &Automerge,
-    at: Option<&[automerge::ChangeHash]>,
-    patches: Vec<automerge::Patch>,
-    mut marks_before: MarksBefore,
-) -> Vec<Patch> {
-    let mut out = Vec::with_capacity(patches.len());
-    let mut rewritten = Vec::new();
-    for patch in patches {
-        // Blocks inside a text are not part of this document model: their contents are not shown.
-        if patch.path.iter().any(|(container, _)| kind(doc, container) == Some(ObjType::Text)) {
-            continue;
+/// An object without what is below it.
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    Map(BTreeMap<String, Entry>),
+    List(Vec<Entry>),
+    Text(String, Vec<Mark>),
+}
+
+/// What is shown at a key or index. The operation that wrote it is its identity.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    id: ObjId,
+    content: Content,
+    conflict: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Scalar(Value),
+    Object(ObjType),
+}
+
+impl Shape {
+    /// The object as this view shows it; empty if it is not there.
+    pub(super) fn read<D: ReadDoc>(view: &View<'_, D>, id: &ObjId, kind: ObjType) -> Self {
+        match kind {
+            ObjType::Text => {
+                Self::Text(view.object_text(id, &Path::root()).unwrap_or_default(), view.object_marks(id))
+            }
+            ObjType::List => Self::List(
+                view.list_items(id)
+                    .map(|item| Entry::new(item.id(), item.value.into(), item.conflict))
+                    .collect(),
+            ),
+            ObjType::Map | ObjType::Table => Self::Map(
+                view.map_items(id)
+                    .map(|item| {
+                        let key = item.key.to_string();
+                        (key, Entry::new(item.id(), item.value.into(), item.conflict))
+                    })
+                    .collect(),
+            ),
         }
-        let Some(kind) = kind(doc, &patch.obj) else { continue };
-        if kind == ObjType::Text && !rewritten.contains(&patch.obj) {
-            rewritten.push(patch.obj.clone());
-        }
-        let path: Path = patch.path.into_iter().map(|(_, prop)| Prop::from(prop)).collect();
-        convert_action(&path, kind, patch.action, &mut out);
     }
-    let view = View::new(doc, at.map(<[_]>::to_vec));
-    for id in rewritten {
-        let before = marks_before.remove(&id).unwrap_or_default();
-        let marks = view.object_marks(&id);
-        // A rewritten text may be a new one in the app's view: its marks are told again even if they are the same.
-        if !marks.is_empty() || !before.is_empty() {
-            push_marks(doc, at, &id, marks, &mut out);
+
+    const fn empty(kind: ObjType) -> Self {
+        match kind {
+            ObjType::Text => Self::Text(String::new(), Vec::new()),
+            ObjType::List => Self::List(Vec::new()),
+            ObjType::Map | ObjType::Table => Self::Map(BTreeMap::new()),
         }
     }
-    for (id, before) in marks_before {
-        let marks = view.object_marks(&id);
-        if marks != before {
-            push_marks(doc, at, &id, marks, &mut out);
+
+    fn objects(&self) -> Vec<(Prop, ObjId, ObjType)> {
+        let object = |(prop, entry): (Prop, &Entry)| match entry.content {
+            Content::Object(kind) => Some((prop, entry.id.clone(), kind)),
+            Content::Scalar(_) => None,
+        };
+        match self {
+            Self::Map(map) => {
+                map.iter().map(|(key, entry)| (Prop::Key(key.clone()), entry)).filter_map(object).collect()
+            }
+            Self::List(list) => list
+                .iter()
+                .enumerate()
+                .map(|(index, entry)| (Prop::Index(index), entry))
+                .filter_map(object)
+                .collect(),
+            Self::Text(..) => Vec::new(),
+        }
+    }
+
+    fn ids(&self) -> BTreeSet<&ObjId> {
+        match self {
+            Self::Map(map) => map.values().map(|entry| &entry.id).collect(),
+            Self::List(list) => list.iter().map(|entry| &entry.id).collect(),
+            Self::Text(..) => BTreeSet::new(),
+        }
+    }
+}
+
+impl Entry {
+    fn new(id: ObjId, value: automerge::Value<'_>, conflict: bool) -> Self {
+        let content = match value {
+            automerge::Value::Object(kind) => Content::Object(kind),
+            automerge::Value::Scalar(scalar) => Content::Scalar(Value::from_scalar(&scalar)),
+        };
+        Self { id, content, conflict }
+    }
+
+    fn value(&self) -> Value {
+        match &self.content {
+            Content::Scalar(value) => value.clone(),
+            Content::Object(kind) => Value::empty(*kind),
+        }
+    }
+}
+
+/// The patches that lead from `before` to what `view` shows.
+pub(super) fn patches(view: &View<'_, Automerge>, before: &Before) -> Vec<Patch> {
+    let mut out = Vec::new();
+    let mut missing = before.len();
+    // Object, its path, and whether the app's view does not have it yet. Containers come before what is in them.
+    let mut open = VecDeque::from([(ROOT, ObjType::Map, Path::root(), false)]);
+    while let Some((id, kind, path, fresh)) = open.pop_front() {
+        let empty = Shape::empty(kind);
+        let old = if fresh { Some(&empty) } else { before.get(&id) };
+        missing -= usize::from(before.contains_key(&id));
+        if let Some(old) = old {
+            let new = Shape::read(view, &id, kind);
+            difference(&path, old, &new, &mut out);
+            let known = old.ids();
+            for (prop, id, kind) in new.objects() {
+                let fresh = !known.contains(&id);
+                open.push_back((id, kind, path.join(prop), fresh));
+            }
+        } else if missing > 0 {
+            // Nothing touched this one, but something below it may have been.
+            open.extend(
+                children(view, &id, kind)
+                    .into_iter()
+                    .map(|(prop, id, kind)| (id, kind, path.join(prop), false)),
+            );
         }
     }
     out
 }
 
-/// All texts of the document with the marks that they have at `before`, for a comparison of two moments.
-pub(super) fn all_texts(
-    doc: &Automerge,
-    before: &[automerge::ChangeHash],
-    after: &[automerge::ChangeHash],
-) -> MarksBefore {
-    let past = View::new(doc, Some(before.to_vec()));
-    let mut texts = MarksBefore::new();
+/// The objects that an object shows, without reading the values beside them.
+fn children(view: &View<'_, Automerge>, id: &ObjId, kind: ObjType) -> Vec<(Prop, ObjId, ObjType)> {
+    match kind {
+        ObjType::Text => Vec::new(),
+        ObjType::List => view
+            .list_items(id)
+            .filter_map(|item| match item.value {
+                ValueRef::Object(kind) => Some((Prop::Index(item.index), item.id(), kind)),
+                ValueRef::Scalar(_) => None,
+            })
+            .collect(),
+        ObjType::Map | ObjType::Table => view
+            .map_items(id)
+            .filter_map(|item| match item.value {
+                ValueRef::Object(kind) => Some((Prop::Key(item.key.to_string()), item.id(), kind)),
+                ValueRef::Scalar(_) => None,
+            })
+            .collect(),
+    }
+}
+
+/// All objects that a view shows.
+pub(super) fn everything(view: &View<'_, Automerge>) -> Before {
+    let mut all = Before::new();
     let mut open = vec![(ROOT, ObjType::Map)];
     while let Some((id, kind)) = open.pop() {
-        let mut visit = |value: &automerge::ValueRef<'_>, id: ObjId| {
-            if let automerge::ValueRef::Object(kind) = value {
-                open.push((id, *kind));
-            }
-        };
-        match kind {
-            ObjType::Text => {
-                texts.insert(id.clone(), past.object_marks(&id));
-            }
-            ObjType::List => {
-                doc.list_range_at(&id, .., after).for_each(|item| visit(&item.value, item.id()));
-            }
-            ObjType::Map | ObjType::Table => {
-                doc.map_range_at(&id, .., after).for_each(|item| visit(&item.value, item.id()));
-            }
-        }
+        let shape = Shape::read(view, &id, kind);
+        open.extend(shape.objects().into_iter().map(|(_, id, kind)| (id, kind)));
+        all.insert(id, shape);
     }
-    texts
+    all
 }
 
-fn convert_action(path: &Path, kind: ObjType, action: automerge::PatchAction, out: &mut Vec<Patch>) {
-    use automerge::PatchAction as Theirs;
-    let in_text = kind == ObjType::Text;
+fn difference(path: &Path, old: &Shape, new: &Shape, out: &mut Vec<Patch>) {
     let mut push = |action| out.push(Patch { path: path.clone(), action });
-    match action {
-        Theirs::PutMap { key, value: (value, _), conflict } => {
-            push(PatchAction::Put { prop: Prop::Key(key), value: Value::from_automerge(&value), conflict });
-        }
-        Theirs::PutSeq { index, value: (value, _), .. } if in_text => {
-            push(PatchAction::Delete { index, len: 1 });
-            push(PatchAction::SpliceText { index, value: shown_in_text(&value) });
-        }
-        Theirs::PutSeq { index, value: (value, _), conflict } => {
-            push(PatchAction::Put {
-                prop: Prop::Index(index),
-                value: Value::from_automerge(&value),
-                conflict,
-            });
-        }
-        Theirs::Insert { index, values } if in_text => {
-            push(PatchAction::SpliceText {
-                index,
-                value: values.iter().map(|(value, ..)| shown_in_text(value)).collect(),
-            });
-        }
-        Theirs::Insert { index, values } => {
-            let new = values.iter().map(|(value, ..)| Value::from_automerge(value)).collect();
-            push(PatchAction::Insert { index, values: new });
-            for (offset, _) in values.iter().enumerate().filter(|(_, (.., conflict))| *conflict) {
-                push(PatchAction::Conflict { prop: Prop::Index(index + offset) });
+    match (old, new) {
+        (Shape::Map(old), Shape::Map(new)) => map_difference(old, new, &mut push),
+        (Shape::List(old), Shape::List(new)) => list_difference(old, new, &mut push),
+        (Shape::Text(old, old_marks), Shape::Text(new, new_marks)) => {
+            text_difference(old, new, &mut push);
+            if old_marks != new_marks {
+                push(PatchAction::Marks { marks: new_marks.clone() });
             }
         }
-        Theirs::SpliceText { index, value, .. } => {
-            push(PatchAction::SpliceText { index, value: value.make_string() });
-        }
-        Theirs::DeleteMap { key } => push(PatchAction::DeleteKey { key }),
-        Theirs::DeleteSeq { index, length } => push(PatchAction::Delete { index, len: length }),
-        Theirs::Conflict { prop } => push(PatchAction::Conflict { prop: prop.into() }),
-        // Marks come as a whole; counters never pass the gate.
-        Theirs::Mark { .. } | Theirs::Increment { .. } => {}
+        // An object never changes its kind.
+        _ => {}
     }
 }
 
-fn push_marks(
-    doc: &Automerge,
-    at: Option<&[automerge::ChangeHash]>,
-    id: &ObjId,
-    marks: Vec<Mark>,
-    out: &mut Vec<Patch>,
+fn map_difference(
+    old: &BTreeMap<String, Entry>,
+    new: &BTreeMap<String, Entry>,
+    push: &mut impl FnMut(PatchAction),
 ) {
-    let parents = match at {
-        None => doc.parents(id),
-        Some(heads) => doc.parents_at(id, heads),
-    };
-    // A text that is not shown has no place in the app's view.
-    if let Some(path) = parents.ok().and_then(automerge::Parents::visible_path) {
-        let path = path.into_iter().map(|(_, prop)| Prop::from(prop)).collect();
-        out.push(Patch { path, action: PatchAction::Marks { marks } });
+    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+        push(PatchAction::DeleteKey { key: key.clone() });
+    }
+    for (key, entry) in new {
+        let prop = Prop::Key(key.clone());
+        match old.get(key) {
+            Some(before) if before.id == entry.id => same_winner(prop, before, entry, push),
+            _ => push(PatchAction::Put { prop, value: entry.value(), conflict: entry.conflict }),
+        }
     }
 }
 
-fn kind(doc: &Automerge, id: &ObjId) -> Option<ObjType> {
-    doc.object_type(id).ok()
-}
-
-fn shown_in_text(value: &automerge::Value<'_>) -> String {
-    match value {
-        automerge::Value::Scalar(scalar) => match scalar.as_ref() {
-            automerge::ScalarValue::Str(text) => text.to_string(),
-            _ => OBJECT_REPLACEMENT.to_owned(),
-        },
-        automerge::Value::Object(_) => OBJECT_REPLACEMENT.to_owned(),
+fn list_difference(old: &[Entry], new: &[Entry], push: &mut impl FnMut(PatchAction)) {
+    let old_ids: BTreeSet<_> = old.iter().map(|entry| &entry.id).collect();
+    let new_ids: BTreeSet<_> = new.iter().map(|entry| &entry.id).collect();
+    // Elements never move, so those that stay are in the same order before and after.
+    let (mut i, mut j) = (0, 0);
+    while i < old.len() || j < new.len() {
+        let gone = old[i..].iter().take_while(|entry| !new_ids.contains(&entry.id)).count();
+        let come = new[j..].iter().take_while(|entry| !old_ids.contains(&entry.id)).count();
+        let replaced = gone.min(come);
+        for (offset, entry) in new[j..j + replaced].iter().enumerate() {
+            let prop = Prop::Index(j + offset);
+            push(PatchAction::Put { prop, value: entry.value(), conflict: entry.conflict });
+        }
+        if gone > replaced {
+            push(PatchAction::Delete { index: j + replaced, len: gone - replaced });
+        }
+        let inserted = &new[j + replaced..j + come];
+        if !inserted.is_empty() {
+            push(PatchAction::Insert {
+                index: j + replaced,
+                values: inserted.iter().map(Entry::value).collect(),
+            });
+            for (offset, _) in inserted.iter().enumerate().filter(|(_, entry)| entry.conflict) {
+                push(PatchAction::Conflict { prop: Prop::Index(j + replaced + offset), conflict: true });
+            }
+        }
+        (i, j) = (i + gone, j + come);
+        if let (Some(before), Some(entry)) = (old.get(i), new.get(j)) {
+            debug_assert_eq!(before.id, entry.id, "elements never move");
+            same_winner(Prop::Index(j), before, entry, push);
+            (i, j) = (i + 1, j + 1);
+        }
     }
 }
 
-const OBJECT_REPLACEMENT: &str = "\u{fffc}";
+fn same_winner(prop: Prop, before: &Entry, after: &Entry, push: &mut impl FnMut(PatchAction)) {
+    if before.conflict != after.conflict {
+        push(PatchAction::Conflict { prop, conflict: after.conflict });
+    }
+}
+
+fn text_difference(old: &str, new: &str, push: &mut impl FnMut(PatchAction)) {
+    // From the end, so that indexes count in the old text.
+    for hunk in text::hunks(old, new).into_iter().rev() {
+        let index = text::utf16_len(&old[..hunk.old.start]);
+        let len = text::utf16_len(&old[hunk.old]);
+        if len > 0 {
+            push(PatchAction::Delete { index, len });
+        }
+        if !hunk.new.is_empty() {
+            push(PatchAction::SpliceText { index, value: new[hunk.new].to_owned() });
+        }
+    }
+}

@@ -20,54 +20,51 @@ pub struct Reauthored {
     pub seq: u64,
 }
 
-/// Rewrites a refused run under a new actor, operation by operation.
+/// Rewrites refused changes under a new actor, operation by operation.
 ///
 /// Two phones restored from one backup both go on as the same actor. The relay keeps the first run and refuses the second
 /// as a fork; the second phone drops its run, applies the first one's, and applies what this returns: the same operations
 /// at the same places, by an actor that nobody else has. The result merges as if it had been written so from the start.
 ///
-/// `refused` are the raw changes of `old_actor` in order, with consecutive numbers, that nobody has accepted: all of that
-/// actor's changes in this document from the first refused one on. Changes of *other* actors that build on the refused ones
-/// cannot exist on the relay. `new_actor` must be brand-new (a new session's): its changes are numbered from 1.
+/// `refused` are raw changes of this device in this document, each building on the one before, that nobody has accepted:
+/// all of them from the first refused one on. They may be of several actors, as a device goes on under another one in each
+/// session. Changes of other devices that build on them cannot exist on the relay. `new_actor` must be brand-new (a new
+/// session's): its changes are numbered from 1.
 ///
 /// # Errors
-/// If the run is not as described, or a change does not survive being taken apart and put together unchanged.
+/// If the changes are not as described, or one does not survive being taken apart and put together unchanged.
 pub fn reauthor<B: AsRef<[u8]>>(
     refused: &[B],
-    old_actor: [u8; 16],
+    old_actors: &[[u8; 16]],
     new_actor: [u8; 16],
 ) -> Result<Vec<Reauthored>, DocumentError> {
-    let old = ActorId::from(old_actor.as_slice());
     let new = ActorId::from(new_actor.as_slice());
-    if old == new {
+    let old: Vec<ActorId> = old_actors.iter().map(|a| ActorId::from(a.as_slice())).collect();
+    if old.contains(&new) {
         return Err(DocumentError::Reauthor("the new actor is the old one"));
     }
-    let mut rename: Option<Rename> = None;
+    let mut rename = Rename { from: BTreeMap::new(), new };
     let mut hashes = BTreeMap::new();
-    let mut last: Option<(u64, u64, ChangeHash)> = None;
+    let mut last: Option<(ActorId, u64, u64, ChangeHash)> = None;
     let mut out = Vec::with_capacity(refused.len());
     for (raw, seq) in refused.iter().zip(1..) {
         let change = super::parse_change(raw.as_ref())?;
-        if *change.actor_id() != old {
+        if !old.contains(change.actor_id()) {
             return Err(DocumentError::Reauthor("a change is by another actor"));
         }
-        if change.actors().any(|actor| *actor == new) {
+        if change.actors().any(|actor| *actor == rename.new) {
             return Err(DocumentError::Reauthor("the new actor has written in this document already"));
         }
-        if let Some((seq, max_op, hash)) = last
-            && (change.seq() != seq + 1
-                || change.start_op().get() <= max_op
+        if let Some((actor, seq, max_op, hash)) = &last
+            && (actor == change.actor_id() && change.seq() != seq + 1
+                || change.start_op().get() <= *max_op
                 || !change.deps().iter().any(|dep| dep.0 == *hash.as_bytes()))
         {
             return Err(DocumentError::Reauthor("the changes do not follow one another"));
         }
         let replaces = ChangeHash::from(change.hash());
-        last = Some((change.seq(), change.max_op(), replaces));
-        let rename = rename.get_or_insert_with(|| Rename {
-            old: old.clone(),
-            new: new.clone(),
-            from: change.start_op().get(),
-        });
+        last = Some((change.actor_id().clone(), change.seq(), change.max_op(), replaces));
+        rename.from.entry(change.actor_id().clone()).or_insert(change.start_op().get());
         let mut expanded = change.decode();
         // Sees to it that nothing is lost on the way, whatever this version of automerge does.
         if encode(expanded.clone()).raw_bytes() != change.raw_bytes() {
@@ -82,10 +79,9 @@ pub fn reauthor<B: AsRef<[u8]>>(
 }
 
 struct Rename {
-    old: ActorId,
+    /// Operations of an old actor from this counter on belong to the refused changes. Below it they were accepted.
+    from: BTreeMap<ActorId, u64>,
     new: ActorId,
-    /// Operations of the old actor from this counter on belong to the refused run. Below it they were accepted.
-    from: u64,
 }
 
 impl Rename {
@@ -128,7 +124,7 @@ impl Rename {
     }
 
     fn id(&self, id: &mut OpId) {
-        if id.1 == self.old && id.0 >= self.from {
+        if self.from.get(&id.1).is_some_and(|from| id.0 >= *from) {
             id.1 = self.new.clone();
         }
     }

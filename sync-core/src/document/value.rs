@@ -129,13 +129,6 @@ impl Value {
         })
     }
 
-    pub(super) fn from_automerge(value: &automerge::Value<'_>) -> Self {
-        match value {
-            automerge::Value::Object(kind) => Self::empty(*kind),
-            automerge::Value::Scalar(scalar) => Self::from_scalar(scalar),
-        }
-    }
-
     pub(super) fn from_hydrated(value: &hydrate::Value) -> Self {
         match value {
             hydrate::Value::Scalar(scalar) => Self::from_scalar(scalar),

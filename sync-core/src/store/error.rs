@@ -6,10 +6,11 @@ use thiserror::Error;
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Another process has the file open.
-    #[error("the store is open in another process: close that one first")]
+    /// The file is open, in another process or in this one.
+    #[error("the store is already open, here or in another process: close that one first")]
     Locked,
-    /// The disk is full. Nothing of the write was kept; free some space and open the store again.
+    /// The disk is full. The write was kept whole or not at all, which opening the store again shows; nearly
+    /// always it was not.
     #[error("the disk is full: free some space, then open the store again")]
     DiskFull(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The file may not be written.

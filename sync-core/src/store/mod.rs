@@ -4,18 +4,25 @@
 //!
 //! # Contract
 //! * **atomic**: a `write` whose closure returns `Ok` is applied whole and durable when `write` returns; if the
-//!   closure returns `Err`, nothing of it stays.
+//!   closure returns `Err` or panics, nothing of it stays.
 //! * **isolated**: a read sees whole writes only; within a write, reads see what that write put.
 //! * **ordered**: `scan` visits keys in ascending byte order.
-//! * **fail-stop**: after [`StoreError::Failed`] every later call fails until the store is opened again. An
-//!   error from a commit does not mean that nothing was stored; nothing is tried twice.
-//! * **exclusive**: one process opens one store; a second gets [`StoreError::Locked`].
+//! * **fail-stop**: after an error of the storage itself ([`StoreError::Failed`], [`StoreError::DiskFull`] and so
+//!   on; not the closure's own errors) every later call gets [`StoreError::Poisoned`] until the store is opened
+//!   again. An error from a commit does not mean that nothing was stored; nothing is tried twice.
+//! * **exclusive**: a store is opened once at a time; a second opening gets [`StoreError::Locked`].
 
+#[cfg(any(test, feature = "test-util"))]
+pub mod conformance;
 mod error;
+mod memory;
+mod redb;
 
 use std::ops::ControlFlow;
 
-pub use error::StoreError;
+pub use self::error::StoreError;
+pub use self::memory::MemoryStore;
+pub use self::redb::RedbStore;
 
 /// The tables. Keys are fixed layouts documented in `replica/schema.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,5 +125,8 @@ pub trait Store {
     fn read<R>(&self, f: impl FnOnce(&dyn ReadTx) -> Result<R, StoreError>) -> Result<R, StoreError>;
 
     /// Runs a write: durable when it returns `Ok`.
-    fn write<R>(&mut self, f: impl FnOnce(&mut dyn WriteTx) -> Result<R, StoreError>) -> Result<R, StoreError>;
+    fn write<R>(
+        &mut self,
+        f: impl FnOnce(&mut dyn WriteTx) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError>;
 }

@@ -14,8 +14,9 @@ use proptest::prelude::*;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node {
     Scalar(Value),
-    Map(BTreeMap<String, Node>),
-    List(Vec<Node>),
+    /// With whether there is a conflict.
+    Map(BTreeMap<String, (bool, Self)>),
+    List(Vec<(bool, Self)>),
     Text(Vec<u16>, Vec<Mark>),
 }
 
@@ -30,10 +31,10 @@ impl Node {
             for step in patch.path.steps() {
                 node = match (node, step) {
                     (Self::Map(map), Prop::Key(key)) => {
-                        map.get_mut(key).unwrap_or_else(|| panic!("{patch:?}"))
+                        &mut map.get_mut(key).unwrap_or_else(|| panic!("{patch:?}")).1
                     }
                     (Self::List(list), Prop::Index(index)) => {
-                        list.get_mut(*index).unwrap_or_else(|| panic!("{patch:?}"))
+                        &mut list.get_mut(*index).unwrap_or_else(|| panic!("{patch:?}")).1
                     }
                     (node, _) => panic!("{patch:?} at {node:?}"),
                 };
@@ -44,14 +45,14 @@ impl Node {
 
     fn act(&mut self, action: &PatchAction) {
         match (self, action) {
-            (Self::Map(map), PatchAction::Put { prop: Prop::Key(key), value, .. }) => {
-                map.insert(key.clone(), Self::empty(value));
+            (Self::Map(map), PatchAction::Put { prop: Prop::Key(key), value, conflict }) => {
+                map.insert(key.clone(), (*conflict, Self::empty(value)));
             }
-            (Self::List(list), PatchAction::Put { prop: Prop::Index(index), value, .. }) => {
-                list[*index] = Self::empty(value);
+            (Self::List(list), PatchAction::Put { prop: Prop::Index(index), value, conflict }) => {
+                list[*index] = (*conflict, Self::empty(value));
             }
             (Self::List(list), PatchAction::Insert { index, values }) => {
-                list.splice(index..index, values.iter().map(Self::empty));
+                list.splice(index..index, values.iter().map(|value| (false, Self::empty(value))));
             }
             (Self::Text(text, _), PatchAction::SpliceText { index, value }) => {
                 text.splice(index..index, value.encode_utf16());
@@ -66,7 +67,13 @@ impl Node {
                 text.drain(*index..index + len);
             }
             (Self::Text(_, marks), PatchAction::Marks { marks: new }) => marks.clone_from(new),
-            (Self::Map(_) | Self::List(_), PatchAction::Conflict { .. }) => {}
+            (Self::Map(map), PatchAction::Conflict { prop: Prop::Key(key), conflict }) => {
+                let flag = &mut map.get_mut(key).expect("there").0;
+                assert_ne!(std::mem::replace(flag, *conflict), *conflict);
+            }
+            (Self::List(list), PatchAction::Conflict { prop: Prop::Index(index), conflict }) => {
+                assert_ne!(std::mem::replace(&mut list[*index].0, *conflict), *conflict);
+            }
             (node, action) => panic!("{action:?} on {node:?}"),
         }
     }
@@ -91,13 +98,19 @@ impl Node {
     fn read_at(doc: &Document, path: &Path) -> Self {
         let view = doc.view();
         match view.get(path).expect("read_at goes where something is") {
-            Value::Map(map) => map
-                .keys()
-                .map(|key| (key.clone(), Self::read_at(doc, &path.join(key.as_str()))))
-                .collect::<BTreeMap<_, _>>()
-                .into(),
+            Value::Map(map) => {
+                let child = |key: &String| {
+                    let path = path.join(key.as_str());
+                    (key.clone(), (view.conflicts(&path).len() > 1, Self::read_at(doc, &path)))
+                };
+                Self::Map(map.keys().map(child).collect())
+            }
             Value::List(list) => {
-                Self::List((0..list.len()).map(|index| Self::read_at(doc, &path.join(index))).collect())
+                let child = |index| {
+                    let path = path.join(index);
+                    (view.conflicts(&path).len() > 1, Self::read_at(doc, &path))
+                };
+                Self::List((0..list.len()).map(child).collect())
             }
             Value::Text(text) => {
                 assert_eq!(view.text(path).as_deref(), Some(text.as_str()));
@@ -106,12 +119,6 @@ impl Node {
             }
             scalar => Self::Scalar(scalar),
         }
-    }
-}
-
-impl From<BTreeMap<String, Node>> for Node {
-    fn from(map: BTreeMap<String, Node>) -> Self {
-        Self::Map(map)
     }
 }
 

@@ -160,11 +160,24 @@ impl Charter {
     /// # Errors
     /// `UnknownAuthor`, `UnknownTarget` (later) or `NotAuthorised` (never).
     pub fn authorise(&self, header: &Header) -> Result<(), RejectCode> {
-        let device = self.view.devices.get(&header.author.device).ok_or(RejectCode::UnknownAuthor)?;
-        let document = self.view.documents.get(&header.doc).ok_or(RejectCode::UnknownTarget)?;
-        let may_write = document.space == header.space
+        self.authorise_author(&header.author.device, &header.space, &header.doc)
+    }
+
+    /// Whether a device may write a document.
+    ///
+    /// # Errors
+    /// As for [`Charter::authorise`].
+    pub fn authorise_author(
+        &self,
+        device: &DeviceId,
+        space: &SpaceId,
+        doc: &DocId,
+    ) -> Result<(), RejectCode> {
+        let device = self.view.devices.get(device).ok_or(RejectCode::UnknownAuthor)?;
+        let document = self.view.documents.get(doc).ok_or(RejectCode::UnknownTarget)?;
+        let may_write = document.space == *space
             && device.role.writes()
-            && self.view.member_reads(&device.member, &header.space, &self.branch)
+            && self.view.member_reads(&device.member, space, &self.branch)
             && (document.writers == Writers::All || device.role == Role::Secretary);
         if may_write { Ok(()) } else { Err(RejectCode::NotAuthorised) }
     }
@@ -217,6 +230,12 @@ impl Charter {
         }
         self.evaluate();
         result
+    }
+
+    /// Takes records out: those that a device takes back because no relay accepted them.
+    pub fn remove(&mut self, ids: &BTreeSet<ItemId>) {
+        self.entries.retain(|id, _| !ids.contains(id));
+        self.evaluate();
     }
 
     /// Applies records in the order of their ids until no more of them count.

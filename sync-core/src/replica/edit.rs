@@ -1,0 +1,178 @@
+//! Local edits: durable when they return.
+
+use dinh_proto::error::RejectCode;
+use dinh_proto::ids::{ChangeHash, DocId};
+use dinh_proto::time::{Timestamp, WallTime};
+
+use super::event::{LinkState, Origin};
+use super::schema::{self, Batch};
+use super::{Event, Now, Replica, ReplicaError};
+use crate::document::{Document, Edit, EditError, LocalChange, Path, Typing, TypingConfig};
+use crate::store::{Store, Table};
+
+/// Commit times beyond these are of clocks that are wrong; the document engine does not take them.
+const WALL_S_MAX: u64 = 4_102_444_800;
+
+impl<S: Store> Replica<S> {
+    /// Edits a document: what `f` writes becomes one change. It is on disk when this returns, and never waits for
+    /// a network. Returns what `f` returns, and the change if anything was written.
+    ///
+    /// # Errors
+    /// What `f` returns, [`ReplicaError::NotAuthorised`] by the charter, or the store's. Nothing is changed then.
+    pub fn edit<R>(
+        &mut self,
+        now: Now,
+        doc: &DocId,
+        message: Option<&str>,
+        f: impl FnOnce(&mut Edit<'_>) -> Result<R, EditError>,
+    ) -> Result<(R, Option<ChangeHash>), ReplicaError> {
+        self.flush_typing_of(doc, now.wall)?;
+        self.edit_now(now.wall, doc, message, f)
+    }
+
+    fn edit_now<R>(
+        &mut self,
+        wall: WallTime,
+        doc: &DocId,
+        message: Option<&str>,
+        f: impl FnOnce(&mut Edit<'_>) -> Result<R, EditError>,
+    ) -> Result<(R, Option<ChangeHash>), ReplicaError> {
+        self.may_write(doc)?;
+        let actor = self.actor(doc).0;
+        let open = self.opened(doc)?;
+        let before = open.document.actor_tip(&actor).map(|(_, hash)| ChangeHash(*hash.as_bytes()));
+        let time_s = (wall.0 / 1_000).min(WALL_S_MAX) as i64;
+        let (result, change) = open.document.edit::<R, ReplicaError>(time_s, message, |edit| Ok(f(edit)?))?;
+        let Some(change) = change else { return Ok((result, None)) };
+        if let Err(error) = self.keep_change(doc, &actor, before, &change) {
+            // The change is in memory and not on disk: the document is read again from disk.
+            self.open.remove(doc);
+            return Err(error);
+        }
+        self.counters.edits += 1;
+        let patches = change.patches;
+        self.push_event(Event::DocumentChanged { doc: *doc, origin: Origin::Local, patches });
+        Ok((result, Some(ChangeHash(*change.hash.as_bytes()))))
+    }
+
+    fn keep_change(
+        &mut self,
+        doc: &DocId,
+        actor: &[u8; 16],
+        before: Option<ChangeHash>,
+        change: &LocalChange,
+    ) -> Result<(), ReplicaError> {
+        // What does not fit an item would never leave this phone: say so now.
+        crate::gate::seal_run(&dinh_proto::ids::ActorId(*actor), before.as_ref(), &[&change.raw])
+            .map_err(ReplicaError::TooLarge)?;
+        let seq = u32::try_from(change.seq).unwrap_or(u32::MAX);
+        let mut batch = Batch::default();
+        let value = [&before.unwrap_or_default().0[..], &change.raw].concat();
+        batch.put(Table::Unsealed, schema::unsealed_key(doc, seq), value);
+        batch.commit(&mut self.store)?;
+        self.unsealed.entry(*doc).or_default().push((seq, before, change.raw.clone()));
+        Ok(())
+    }
+
+    /// Whether the charter lets this device write the document.
+    pub fn may_write(&self, doc: &DocId) -> Result<(), ReplicaError> {
+        let space = self.space_of(doc).ok_or(ReplicaError::UnknownDocument(*doc))?;
+        let charter = self.branch_charter(&space).ok_or(ReplicaError::UnknownSpace(space))?;
+        match charter.authorise_author(&self.device, &space, doc) {
+            Ok(()) => Ok(()),
+            Err(RejectCode::UnknownTarget) => Err(ReplicaError::UnknownDocument(*doc)),
+            Err(code) => Err(ReplicaError::NotAuthorised(code)),
+        }
+    }
+
+    /// A text field shows `text` now. What is typed is gathered and committed as one change at a pause, at the
+    /// end of a composition, when the field loses focus or on [`Replica::flush_text`]; until then it is not on
+    /// disk. `composing` says that the keyboard still holds a part of the text (Telex before the tone).
+    pub fn type_text(
+        &mut self,
+        now: Now,
+        doc: &DocId,
+        path: &Path,
+        text: &str,
+        composing: bool,
+    ) -> Result<(), ReplicaError> {
+        self.may_write(doc)?;
+        let stored =
+            self.view(doc, |v| v.text(path))?.ok_or_else(|| EditError::NotFound { path: path.clone() })?;
+        let config = self.typing_config();
+        let typing = self.typing.entry((*doc, path.clone())).or_insert_with(|| Typing::new(config));
+        typing.input(now.mono.0, &stored, text, composing);
+        self.handle_typing(now)
+    }
+
+    /// The keyboard let go of what it composed.
+    pub fn end_composition(&mut self, now: Now, doc: &DocId, path: &Path) -> Result<(), ReplicaError> {
+        if let Some(typing) = self.typing.get_mut(&(*doc, path.clone())) {
+            typing.composition_ended(now.mono.0);
+        }
+        self.handle_typing(now)
+    }
+
+    /// The field lost the focus, or the app wants everything on disk now.
+    pub fn flush_text(&mut self, now: Now, doc: &DocId) -> Result<(), ReplicaError> {
+        self.flush_typing_of(doc, now.wall)
+    }
+
+    fn typing_config(&self) -> TypingConfig {
+        if self.link_state == LinkState::Offline { TypingConfig::OFFLINE } else { TypingConfig::CONNECTED }
+    }
+
+    pub(super) fn flush_typing_of(&mut self, doc: &DocId, wall: WallTime) -> Result<(), ReplicaError> {
+        let keys: Vec<_> = self.typing.keys().filter(|(d, _)| d == doc).cloned().collect();
+        for key in keys {
+            let Some(mut typing) = self.typing.remove(&key) else { continue };
+            if let Some(pending) = typing.flush() {
+                self.edit_now(wall, &key.0, None, |e| e.put_typed(&key.1, &pending))?;
+            }
+            if typing.is_composing() {
+                self.typing.insert(key, typing);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush_all_typing(&mut self, wall: WallTime) -> Result<(), ReplicaError> {
+        let docs: Vec<DocId> = self.typing.keys().map(|(doc, _)| *doc).collect();
+        docs.iter().try_for_each(|doc| self.flush_typing_of(doc, wall))
+    }
+
+    /// Commits what is due.
+    pub(super) fn handle_typing(&mut self, now: Now) -> Result<(), ReplicaError> {
+        let due: Vec<_> = self
+            .typing
+            .iter()
+            .filter(|(_, t)| t.poll_timeout().is_some_and(|at| at <= now.mono.0))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in due {
+            let Some(typing) = self.typing.get_mut(&key) else { continue };
+            let pending = typing.handle_timeout(now.mono.0);
+            if !typing.has_pending() && !typing.is_composing() {
+                self.typing.remove(&key);
+            }
+            if let Some(pending) = pending {
+                self.edit_now(now.wall, &key.0, None, |e| e.put_typed(&key.1, &pending))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn typing_timeout(&self) -> Option<Timestamp> {
+        self.typing.values().filter_map(Typing::poll_timeout).min().map(Timestamp)
+    }
+
+    /// The SHA-256 of a document's heads: equal on two devices when they have the same document.
+    pub fn document_hash(&mut self, doc: &DocId) -> Result<[u8; 32], ReplicaError> {
+        use sha2::{Digest, Sha256};
+        self.document(doc, |d: &Document| {
+            let mut hasher = Sha256::new_with_prefix(b"dinh/dsh1\0");
+            d.heads().iter().for_each(|h| hasher.update(h.as_bytes()));
+            hasher.finalize().into()
+        })
+    }
+}

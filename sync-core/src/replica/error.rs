@@ -1,0 +1,47 @@
+use dinh_proto::error::{InvalidMessage, RejectCode};
+use dinh_proto::ids::{DocId, SpaceId};
+use dinh_proto::pack::PackError;
+use thiserror::Error;
+
+use crate::document::{DocumentError, EditError};
+use crate::gate::GateError;
+use crate::store::StoreError;
+
+/// Why a command failed.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum ReplicaError {
+    /// The store failed: drop the replica and open it again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store belongs to another device key.
+    #[error("this store was made with another device key: open it with that key, or choose a new path")]
+    WrongKey,
+    /// No charter here names the document.
+    #[error("document {0} is not known here: create it, or wait until its charter record is received")]
+    UnknownDocument(DocId),
+    /// No charter here names the space.
+    #[error("space {0} is not known here: create it, or wait until its charter record is received")]
+    UnknownSpace(SpaceId),
+    /// The branch is not one that this device takes part in.
+    #[error("branch {0} is not known here: join it first")]
+    UnknownBranch(SpaceId),
+    /// The charter does not allow it to this device.
+    #[error("this device's role does not allow that ({0:?})")]
+    NotAuthorised(RejectCode),
+    /// The edit is not possible in this document.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The change that the edit makes is larger than one item can be.
+    #[error("the edit is too large for one change ({0}): split it")]
+    TooLarge(PackError),
+    /// The document engine failed.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// An invitation, key or record does not read.
+    #[error("not a valid invitation or record: {0}")]
+    Invalid(#[from] InvalidMessage),
+    /// A stored item does not pass the gate any more.
+    #[error("a stored item is refused: {0}")]
+    Gate(#[from] GateError),
+}

@@ -1,0 +1,350 @@
+//! The conversation with a relay: what goes out, what its answers mean.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use dinh_proto::channel::Binding;
+use dinh_proto::error::{CloseCode, Fate, RejectCode, SessionError};
+use dinh_proto::ids::{Author, Cursor, ItemId, Seq, SpaceId};
+use dinh_proto::item::SpaceSum;
+use dinh_proto::limits;
+use dinh_proto::ranges::Ranges;
+use dinh_proto::session::{DeviceEvent, DeviceSession};
+use dinh_proto::time::Timestamp;
+use dinh_proto::wire::{CaughtUp, Ephemeral, Hello, Welcome};
+
+use super::event::{LinkState, Refuser};
+use super::schema::{self, Batch, ItemKey};
+use super::{Event, Now, Outgoing, Replica, ReplicaError};
+use crate::store::{Store, StoreError, Table};
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) session: DeviceSession,
+    /// The cursor was of no use: it is kept until the reconcile is done.
+    pub(super) reconciling: bool,
+    /// `Have`s are awaited, and nothing is sent before.
+    pub(super) awaiting_have: bool,
+    /// The exchange covers everything that this device may read, also spaces that the relay does not name.
+    pub(super) have_is_complete: bool,
+    pub(super) haves: BTreeMap<SpaceId, BTreeMap<Author, Ranges>>,
+    /// Items of other authors, or acknowledged before, that the relay lacks; whether there is a gap before them.
+    pub(super) extras: VecDeque<(ItemKey, bool)>,
+    /// Extras that were sent and not answered.
+    pub(super) extras_sent: BTreeMap<ItemId, SpaceId>,
+    /// Items of the outbox that were sent and not answered.
+    offered: BTreeSet<ItemId>,
+    /// Items of the outbox that were refused for now, and when they are tried again.
+    held_back: BTreeSet<ItemId>,
+    retry_at: Option<Timestamp>,
+    /// The log's head when the relay said welcome.
+    pub(super) head_at_welcome: Seq,
+    pub(super) cursor_at_hello: Seq,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub error: SessionError,
+    /// Whether the relay had said welcome.
+    pub was_welcomed: bool,
+}
+
+impl<S: Store> Replica<S> {
+    /// A connection is being made: for the status only.
+    pub fn handle_connecting(&mut self) {
+        self.link_state = LinkState::Connecting;
+    }
+
+    /// A transport to the relay is open; `binding` is what it gave both ends.
+    pub fn handle_connected(&mut self, now: Now, binding: [u8; 32]) {
+        let hello = Hello { cursor: self.cursor, backfills: self.backfills.values().copied().collect() };
+        let session = DeviceSession::new(self.key.clone(), Binding(binding), hello, now.mono);
+        self.link_state = LinkState::Connecting;
+        self.link = Some(Link {
+            session,
+            reconciling: false,
+            awaiting_have: false,
+            have_is_complete: false,
+            haves: BTreeMap::new(),
+            extras: VecDeque::new(),
+            extras_sent: BTreeMap::new(),
+            offered: BTreeSet::new(),
+            held_back: BTreeSet::new(),
+            retry_at: None,
+            head_at_welcome: Seq(0),
+            cursor_at_hello: self.cursor.map_or(Seq(0), |c| c.seq),
+        });
+    }
+
+    /// The transport is gone, or no connection could be made.
+    pub fn handle_disconnected(&mut self) {
+        self.link = None;
+        self.link_state = LinkState::Offline;
+    }
+
+    /// The app woke up or the network changed: the relay is asked at once whether it is there.
+    pub fn handle_resumed(&mut self, now: Now) {
+        if let Some(link) = &mut self.link {
+            link.session.handle_resumed(now.mono);
+        }
+    }
+
+    /// A frame came from the relay. Returns how the conversation ended, if it did.
+    pub fn handle_frame(&mut self, now: Now, frame: &[u8]) -> Result<Option<Ended>, ReplicaError> {
+        if let Some(link) = &mut self.link {
+            link.session.handle_frame(now.mono, frame);
+        }
+        self.handle_session_events(now)
+    }
+
+    /// A timer fired. Returns how the conversation ended, if it did.
+    pub fn handle_timeout(&mut self, now: Now) -> Result<Option<Ended>, ReplicaError> {
+        self.handle_typing(now)?;
+        if let Some(link) = &mut self.link {
+            link.session.handle_timeout(now.mono);
+            if link.retry_at.is_some_and(|at| at <= now.mono) {
+                link.retry_at = None;
+                link.held_back.clear();
+            }
+        }
+        self.reconcile_when_due(now.mono);
+        self.handle_session_events(now)
+    }
+
+    /// When [`Replica::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let link = self.link.as_ref();
+        let session = link.and_then(|l| l.session.poll_timeout());
+        let retry = link.and_then(|l| l.retry_at);
+        [session, retry, self.typing_timeout(), self.reconcile_timeout()].into_iter().flatten().min()
+    }
+
+    /// Appends one frame to `buf`; false if there is nothing to send. Call when the transport can take more.
+    pub fn poll_transmit(&mut self, buf: &mut Vec<u8>) -> Result<bool, ReplicaError> {
+        self.fill_session()?;
+        Ok(self.link.as_mut().is_some_and(|l| l.session.poll_transmit(buf)))
+    }
+
+    /// Shows other devices of a space what this one is doing. Not stored; lost if not connected.
+    pub fn send_presence(&mut self, space: SpaceId, payload: Bytes) {
+        let device = self.device;
+        if let Some(link) = &mut self.link {
+            link.session.ephemeral(Ephemeral { space, device, payload });
+        }
+    }
+
+    /// Ends the conversation in an orderly way; transmit what is left.
+    pub fn disconnect(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.session.close(CloseCode::Normal);
+        }
+    }
+
+    fn handle_session_events(&mut self, now: Now) -> Result<Option<Ended>, ReplicaError> {
+        let mut acks = Batch::default();
+        let mut ended = None;
+        while let Some(event) = self.link.as_mut().and_then(|l| l.session.poll_event()) {
+            match event {
+                DeviceEvent::Welcomed(welcome) => self.handle_welcome(&welcome),
+                DeviceEvent::Items { items, bytes } => {
+                    self.receive(now, items)?;
+                    if let Some(link) = &mut self.link {
+                        link.session.release(bytes);
+                    }
+                }
+                DeviceEvent::CaughtUp(caught_up) => self.handle_caught_up(now, &caught_up)?,
+                DeviceEvent::Acked { id, seq } => self.handle_ack(id, seq, &mut acks),
+                DeviceEvent::Rejected { id, code, detail } => {
+                    std::mem::take(&mut acks).commit(&mut self.store)?;
+                    self.handle_reject(now, id, code, &detail)?;
+                }
+                DeviceEvent::Have(have) => self.handle_have(have)?,
+                DeviceEvent::Ephemeral(m) => {
+                    let may = self.branch_charter(&m.space).is_some_and(|c| c.can_read(&m.device, &m.space));
+                    if may {
+                        self.push_event(Event::Presence {
+                            space: m.space,
+                            device: m.device,
+                            payload: m.payload,
+                        });
+                    }
+                }
+                DeviceEvent::Closed(error) => {
+                    let was_welcomed = self.link.as_ref().is_some_and(|l| l.head_at_welcome > Seq(0));
+                    ended = Some(Ended { error, was_welcomed });
+                }
+            }
+        }
+        acks.commit(&mut self.store)?;
+        if self.link_state == LinkState::Live {
+            self.make_snapshots()?;
+        }
+        Ok(ended)
+    }
+
+    fn handle_welcome(&mut self, welcome: &Welcome) {
+        let Some(link) = &mut self.link else { return };
+        link.head_at_welcome = Seq(welcome.head.0.max(1));
+        link.reconciling = welcome.reconcile;
+        link.awaiting_have = welcome.reconcile;
+        link.have_is_complete = welcome.reconcile;
+        self.link_state = LinkState::CatchingUp;
+        if welcome.reconcile {
+            self.counters.reconciles += 1;
+        }
+    }
+
+    fn handle_caught_up(&mut self, now: Now, caught_up: &CaughtUp) -> Result<(), ReplicaError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let cursor = Cursor { epoch: link.session.epoch(), seq: caught_up.seq };
+        if link.reconciling {
+            link.reconciling = false;
+            // What was missing of newly granted spaces came with the reconcile.
+            let mut batch = Batch::default();
+            for space in std::mem::take(&mut self.backfills).into_keys() {
+                batch.delete(Table::Backfills, space.0);
+            }
+            batch.commit(&mut self.store)?;
+        }
+        let mut batch = Batch::default();
+        self.set_cursor(cursor, &mut batch);
+        batch.commit(&mut self.store)?;
+        self.link_state = LinkState::Live;
+        let mismatches: Vec<SpaceId> = caught_up
+            .sums
+            .iter()
+            .filter(|(space, sum)| !self.backfills.contains_key(space) && self.confirmed_sum(space) != *sum)
+            .map(|(space, _)| *space)
+            .collect();
+        self.handle_mismatches(now.mono, &mismatches);
+        Ok(())
+    }
+
+    /// The checksum of what the relay should have: everything known here that is not on its way.
+    fn confirmed_sum(&self, space: &SpaceId) -> SpaceSum {
+        let mut sum = self.sums.get(space).copied().unwrap_or_default();
+        let on_the_way =
+            self.outbox.values().filter(|e| e.space == *space && matches!(e.what, Outgoing::Item(_)));
+        on_the_way.for_each(|e| sum.remove(&e.id));
+        if let Some(link) = &self.link {
+            link.extras_sent.iter().filter(|(_, s)| *s == space).for_each(|(id, _)| sum.remove(id));
+            for (key, _) in link.extras.iter().filter(|(key, _)| key.chain.space == *space) {
+                if let Ok(Some(item)) = self.read_item(&key.chain, key.n)
+                    && !self.outbox_ids.contains_key(&item.id())
+                {
+                    sum.remove(&item.id());
+                }
+            }
+        }
+        sum
+    }
+
+    pub(super) fn set_cursor(&mut self, cursor: Cursor, batch: &mut Batch) {
+        self.cursor = Some(cursor);
+        batch.put(Table::Meta, schema::META_CURSOR, schema::cursor_bytes(&cursor));
+    }
+
+    fn handle_ack(&mut self, id: ItemId, seq: Seq, batch: &mut Batch) {
+        if let Some(link) = &mut self.link {
+            link.offered.remove(&id);
+            link.held_back.remove(&id);
+            link.extras_sent.remove(&id);
+        }
+        if let Some(order) = self.outbox_ids.remove(&id) {
+            self.outbox.remove(&order);
+            batch.delete(Table::Outbox, order.to_be_bytes());
+            if seq > self.acked {
+                self.acked = seq;
+                batch.put(Table::Meta, schema::META_ACKED, seq.0.to_le_bytes());
+            }
+        }
+    }
+
+    fn handle_reject(
+        &mut self,
+        now: Now,
+        id: ItemId,
+        code: RejectCode,
+        detail: &str,
+    ) -> Result<(), ReplicaError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        link.extras_sent.remove(&id);
+        link.offered.remove(&id);
+        let Some(order) = self.outbox_ids.get(&id).copied() else { return Ok(()) };
+        match code.fate() {
+            Fate::Settled => {}
+            Fate::Later => {
+                link.held_back.insert(id);
+                link.retry_at = Some(link.retry_at.unwrap_or(now.mono + limits::RETRY_LATER));
+            }
+            Fate::Never => self.refused_for_good(order, id, code, detail)?,
+        }
+        Ok(())
+    }
+
+    fn refused_for_good(
+        &mut self,
+        order: u64,
+        id: ItemId,
+        code: RejectCode,
+        detail: &str,
+    ) -> Result<(), ReplicaError> {
+        let Some(entry) = self.outbox.get(&order).copied() else { return Ok(()) };
+        if let Outgoing::Item(key) = entry.what
+            && key.chain.author.device == self.device
+        {
+            return self.recover(key, code, detail);
+        }
+        // A snapshot that came too late, or another's record: it stays in the store and is not offered again.
+        let mut batch = Batch::default();
+        self.outbox.remove(&order);
+        self.outbox_ids.remove(&id);
+        batch.delete(Table::Outbox, order.to_be_bytes());
+        batch.commit(&mut self.store)?;
+        self.push_event(Event::Refused { id, code, by: Refuser::Relay, detail: detail.to_owned() });
+        Ok(())
+    }
+
+    /// Gives the session what it can take: first what a restored relay lacks, then the outbox.
+    fn fill_session(&mut self) -> Result<(), ReplicaError> {
+        if !self.link.as_ref().is_some_and(|l| l.session.can_put() && !l.awaiting_have) {
+            return Ok(());
+        }
+        self.seal_all()?;
+        let Some(link) = &mut self.link else { return Ok(()) };
+        while link.session.can_put()
+            && let Some((key, bridged)) = link.extras.pop_front()
+        {
+            let Some(item) = self.store.read(|tx| schema::item(tx, &key))? else { continue };
+            if !self.outbox_ids.contains_key(&item.id()) {
+                link.extras_sent.insert(item.id(), key.chain.space);
+            }
+            if link.offered.insert(item.id()) {
+                link.session.put(item.id(), item.bytes().clone(), bridged);
+            }
+        }
+        for entry in self.outbox.values() {
+            if !link.session.can_put() {
+                break;
+            }
+            if link.offered.contains(&entry.id) || link.held_back.contains(&entry.id) {
+                continue;
+            }
+            let item = match entry.what {
+                Outgoing::Item(key) => self.store.read(|tx| schema::item(tx, &key))?,
+                Outgoing::Snapshot(doc) => self
+                    .store
+                    .read(|tx| tx.get(Table::Snapshots, &doc.0))?
+                    .map(schema::stored_item)
+                    .transpose()?,
+            };
+            let item = item.ok_or(StoreError::Corrupt("item of the outbox"))?;
+            link.offered.insert(entry.id);
+            link.session.put(entry.id, item.bytes().clone(), false);
+        }
+        Ok(())
+    }
+}

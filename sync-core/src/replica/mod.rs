@@ -1,0 +1,404 @@
+//! A device's whole brain: items (the truth), documents (a view that can be made again), outbox, cursor, and one
+//! end of a conversation with a relay. Without IO: time, seeds and the store are passed in.
+//!
+//! *Saved* means on this device's disk: [`Replica::edit`] returns after that and never waits for a network.
+//! *Synced* means in the relay's durable log: [`Status::pending`] counts what is not.
+//!
+//! Methods come in four kinds: getters; commands; `handle_*`; `poll_*`. A [`ReplicaError::Store`] is final: drop
+//! the replica and open it again.
+
+mod charter;
+mod documents;
+mod edit;
+mod error;
+mod event;
+mod link;
+mod receive;
+mod reconcile;
+mod recover;
+mod schema;
+mod seal;
+mod snapshot;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
+
+use dinh_proto::charter::Charter;
+use dinh_proto::ids::{Author, ChainId, Cursor, DeviceId, DocId, ItemId, Seq, SessionId, SpaceId};
+use dinh_proto::item::SpaceSum;
+use dinh_proto::keys::DeviceKey;
+use dinh_proto::ranges::Ranges;
+use dinh_proto::time::{Timestamp, WallTime};
+use dinh_proto::wire::Fetch;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use crate::document::{Path, Typing};
+use crate::store::{Store, StoreError, Table};
+use documents::OpenDocument;
+pub use error::ReplicaError;
+pub use event::{Event, LinkState, Origin, Refuser, Status};
+use link::Link;
+use schema::{Batch, ItemKey};
+
+/// Both clocks of the device at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic; decides.
+    pub mono: Timestamp,
+    /// For people; may be wrong by years.
+    pub wall: WallTime,
+}
+
+/// What an app decides about its replica.
+#[derive(Debug, Clone)]
+pub struct ReplicaConfig {
+    /// Open documents are closed, least recently used first, when they are estimated to take more than this many
+    /// bytes together.
+    pub open_documents_bytes_max: usize,
+    /// Events that wait for the app; beyond it, changes of a document shrink to one "read it again".
+    pub events_max: usize,
+    /// How many bytes of runs a document gathers after its last snapshot before its author makes one.
+    pub snapshot_tail_bytes_min: usize,
+}
+
+impl Default for ReplicaConfig {
+    fn default() -> Self {
+        Self { open_documents_bytes_max: 16 << 20, events_max: 4_096, snapshot_tail_bytes_min: 16 << 10 }
+    }
+}
+
+/// What is to be sent to the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outgoing {
+    Item(ItemKey),
+    Snapshot(DocId),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OutboxEntry {
+    what: Outgoing,
+    id: ItemId,
+    space: SpaceId,
+}
+
+/// Own changes of one document that are not in an item yet: Automerge seq, hash of the change before, change.
+type Unsealed = Vec<(u32, Option<dinh_proto::ids::ChangeHash>, Vec<u8>)>;
+
+/// The newest item that this device knows of a chain.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tip {
+    n: u32,
+    link: [u8; 16],
+}
+
+/// A device's replica over a store.
+#[derive(Debug)]
+pub struct Replica<S> {
+    store: S,
+    config: ReplicaConfig,
+    key: DeviceKey,
+    device: DeviceId,
+    session: SessionId,
+    rng: ChaCha8Rng,
+    charters: BTreeMap<SpaceId, Charter>,
+    /// Branch of each space.
+    space_branch: BTreeMap<SpaceId, SpaceId>,
+    held: BTreeMap<ChainId, Ranges>,
+    covered: BTreeMap<ChainId, Ranges>,
+    tips: BTreeMap<ChainId, Tip>,
+    sums: BTreeMap<SpaceId, SpaceSum>,
+    backfills: BTreeMap<SpaceId, Fetch>,
+    cursor: Option<Cursor>,
+    acked: Seq,
+    order: u64,
+    outbox: BTreeMap<u64, OutboxEntry>,
+    outbox_ids: BTreeMap<ItemId, u64>,
+    unsealed: BTreeMap<DocId, Unsealed>,
+    parked: BTreeMap<u64, Vec<u8>>,
+    open: BTreeMap<DocId, OpenDocument>,
+    tails: BTreeMap<DocId, snapshot::Tail>,
+    typing: BTreeMap<(DocId, Path), Typing>,
+    uses: u64,
+    link: Option<Link>,
+    link_state: LinkState,
+    last_reconcile: Option<reconcile::LastReconcile>,
+    events: VecDeque<Event>,
+    reset_events: BTreeSet<DocId>,
+    told_status: Option<Status>,
+    counters: Counters,
+}
+
+/// What the replica has done since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Changes made here.
+    pub edits: u64,
+    /// Items made here.
+    pub items_made: u64,
+    /// Items received and stored.
+    pub items_received: u64,
+    /// Items received that were stored already.
+    pub duplicates: u64,
+    /// Items refused by this device.
+    pub refused: u64,
+    /// Reconciles begun.
+    pub reconciles: u64,
+    /// Checksums that did not match.
+    pub mismatches: u64,
+    /// Times that own items had to be written again in a new session.
+    pub recoveries: u64,
+    /// Snapshots made.
+    pub snapshots_made: u64,
+    /// Snapshots used.
+    pub snapshots_used: u64,
+}
+
+impl<S: Store> Replica<S> {
+    /// Opens a store, or makes it a new replica's. `seed` must be fresh randomness.
+    ///
+    /// # Errors
+    /// [`ReplicaError::WrongKey`] if the store is another device's.
+    pub fn open(
+        store: S,
+        key: DeviceKey,
+        config: ReplicaConfig,
+        seed: [u8; 32],
+    ) -> Result<Self, ReplicaError> {
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let device = key.public().id();
+        let mut session = SessionId::default();
+        rng.fill_bytes(&mut session.0);
+        let mut replica = Self {
+            store,
+            config,
+            key,
+            device,
+            session,
+            rng,
+            charters: BTreeMap::new(),
+            space_branch: BTreeMap::new(),
+            held: BTreeMap::new(),
+            covered: BTreeMap::new(),
+            tips: BTreeMap::new(),
+            sums: BTreeMap::new(),
+            backfills: BTreeMap::new(),
+            cursor: None,
+            acked: Seq(0),
+            order: 0,
+            outbox: BTreeMap::new(),
+            outbox_ids: BTreeMap::new(),
+            unsealed: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            open: BTreeMap::new(),
+            tails: BTreeMap::new(),
+            typing: BTreeMap::new(),
+            uses: 0,
+            link: None,
+            link_state: LinkState::Offline,
+            last_reconcile: None,
+            events: VecDeque::new(),
+            reset_events: BTreeSet::new(),
+            told_status: None,
+            counters: Counters::default(),
+        };
+        replica.load()?;
+        Ok(replica)
+    }
+
+    /// Reads everything that is kept in memory, and stamps a new store.
+    fn load(&mut self) -> Result<(), ReplicaError> {
+        let found = self.store.read(|tx| tx.get(Table::Meta, schema::META_DEVICE))?;
+        match found {
+            Some(id) if id != self.device.0 => return Err(ReplicaError::WrongKey),
+            Some(_) => {}
+            None => {
+                let mut batch = Batch::default();
+                batch.put(Table::Meta, schema::META_DEVICE, self.device.0);
+                batch.put(Table::Meta, schema::META_SESSION, self.session.0);
+                batch.commit(&mut self.store)?;
+            }
+        }
+        let meta = |name: &'static [u8]| self.store.read(|tx| tx.get(Table::Meta, name));
+        if let Some(bytes) = meta(schema::META_SESSION)? {
+            self.session = SessionId(bytes.try_into().map_err(|_| StoreError::Corrupt("session"))?);
+        }
+        self.cursor = meta(schema::META_CURSOR)?.map(|b| schema::cursor_from(&b)).transpose()?;
+        self.acked = Seq(meta(schema::META_ACKED)?.map_or(Ok(0), |b| schema::u64_from(&b))?);
+        self.order = meta(schema::META_ORDER)?.map_or(Ok(0), |b| schema::u64_from(&b))?;
+        self.load_chains()?;
+        self.load_charters()?;
+        self.load_outgoing()?;
+        Ok(())
+    }
+
+    fn load_chains(&mut self) -> Result<(), StoreError> {
+        let all = |table| self.store.read(|tx| schema::entries(tx, table, &[]));
+        for (key, value) in all(Table::Held)? {
+            self.held.insert(schema::chain_from(&key)?, ranges_from(&value)?);
+        }
+        for (key, value) in all(Table::Covered)? {
+            self.covered.insert(schema::chain_from(&key)?, ranges_from(&value)?);
+        }
+        for (key, value) in all(Table::Sums)? {
+            let space = SpaceId(key.try_into().map_err(|_| StoreError::Corrupt("space"))?);
+            let sum = u128::from_le_bytes(value.try_into().map_err(|_| StoreError::Corrupt("sum"))?);
+            self.sums.insert(space, SpaceSum(sum));
+        }
+        for (key, value) in all(Table::Backfills)? {
+            let space = SpaceId(key.try_into().map_err(|_| StoreError::Corrupt("space"))?);
+            let (from, to) = value.split_at_checked(8).ok_or(StoreError::Corrupt("backfill"))?;
+            let fetch = Fetch { space, from: Seq(schema::u64_from(from)?), to: Seq(schema::u64_from(to)?) };
+            self.backfills.insert(space, fetch);
+        }
+        for (chain, held) in &self.held {
+            let key = ItemKey { chain: *chain, n: held.max() };
+            let item =
+                self.store.read(|tx| schema::item(tx, &key))?.ok_or(StoreError::Corrupt("newest item"))?;
+            self.tips.insert(*chain, Tip { n: key.n, link: item.id().link() });
+        }
+        Ok(())
+    }
+
+    fn load_charters(&mut self) -> Result<(), StoreError> {
+        let branches = self.store.read(|tx| schema::entries(tx, Table::Branches, &[]))?;
+        for (key, _) in branches {
+            let branch = SpaceId(key.try_into().map_err(|_| StoreError::Corrupt("branch"))?);
+            let mut items = Vec::new();
+            self.store.read(|tx| {
+                tx.scan(Table::Items, &branch.0, schema::prefix_end(&branch.0).as_deref(), &mut |_, v| {
+                    items.push(schema::stored_item(v.to_vec())?);
+                    Ok(ControlFlow::Continue(()))
+                })
+            })?;
+            let mut charter = Charter::new(branch);
+            charter.extend(&items).map_err(|_| StoreError::Corrupt("charter"))?;
+            self.charters.insert(branch, charter);
+            self.index_spaces(&branch);
+        }
+        Ok(())
+    }
+
+    fn load_outgoing(&mut self) -> Result<(), StoreError> {
+        for (key, value) in self.store.read(|tx| schema::entries(tx, Table::Outbox, &[]))? {
+            let order = schema::order_from(&key)?;
+            let (tag, rest) = value.split_first().ok_or(StoreError::Corrupt("outbox"))?;
+            let found = match tag {
+                0 => {
+                    let key = ItemKey::from_bytes(rest)?;
+                    self.store.read(|tx| schema::item(tx, &key))?.map(|i| (Outgoing::Item(key), i))
+                }
+                1 => {
+                    let doc = DocId(rest.try_into().map_err(|_| StoreError::Corrupt("outbox"))?);
+                    let item = self.store.read(|tx| tx.get(Table::Snapshots, rest))?;
+                    item.map(schema::stored_item).transpose()?.map(|i| (Outgoing::Snapshot(doc), i))
+                }
+                _ => return Err(StoreError::Corrupt("outbox")),
+            };
+            let (what, item) = found.ok_or(StoreError::Corrupt("outbox"))?;
+            self.outbox_insert(order, what, item.id(), item.header().space);
+        }
+        for (key, value) in self.store.read(|tx| schema::entries(tx, Table::Unsealed, &[]))? {
+            let corrupt = || StoreError::Corrupt("unsealed change");
+            let (doc, seq) = key.split_at_checked(16).ok_or_else(corrupt)?;
+            let seq = u32::from_be_bytes(seq.try_into().map_err(|_| corrupt())?);
+            let (before, raw) = value.split_first_chunk::<32>().ok_or_else(corrupt)?;
+            let before = (*before != [0; 32]).then_some(dinh_proto::ids::ChangeHash(*before));
+            let doc = DocId(doc.try_into().map_err(|_| corrupt())?);
+            self.unsealed.entry(doc).or_default().push((seq, before, raw.to_vec()));
+        }
+        for (key, value) in self.store.read(|tx| schema::entries(tx, Table::Parked, &[]))? {
+            self.parked.insert(schema::order_from(&key)?, value);
+        }
+        Ok(())
+    }
+
+    fn outbox_insert(&mut self, order: u64, what: Outgoing, id: ItemId, space: SpaceId) {
+        self.outbox.insert(order, OutboxEntry { what, id, space });
+        self.outbox_ids.insert(id, order);
+    }
+
+    /// Takes a new number for what is kept in order of arrival; `batch` must be committed.
+    fn next_order(&mut self, batch: &mut Batch) -> u64 {
+        self.order += 1;
+        batch.put(Table::Meta, schema::META_ORDER, self.order.to_le_bytes());
+        self.order
+    }
+
+    /// This device.
+    pub fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// The current session: a new one begins when this store turns out to be an old copy.
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// The charters of the branches that this device takes part in.
+    pub fn charters(&self) -> &BTreeMap<SpaceId, Charter> {
+        &self.charters
+    }
+
+    /// What was done since the replica was opened.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How far everything was received.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.cursor
+    }
+
+    /// Where the replica stands.
+    pub fn status(&self) -> Status {
+        Status {
+            link: self.link_state,
+            pending: self.outbox.len() + self.unsealed.values().map(Vec::len).sum::<usize>(),
+            acked: self.acked,
+            received: self.cursor.map_or(Seq(0), |c| c.seq),
+        }
+    }
+
+    /// What happened, in order.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.events.pop_front() {
+            if let Event::DocumentReset { doc } = &event {
+                self.reset_events.remove(doc);
+            }
+            return Some(event);
+        }
+        let status = self.status();
+        if self.told_status.as_ref() == Some(&status) {
+            return None;
+        }
+        self.told_status = Some(status);
+        Some(Event::Status(status))
+    }
+
+    fn own_author(&self) -> Author {
+        Author { device: self.device, session: self.session }
+    }
+
+    fn own_chain(&self, space: SpaceId) -> ChainId {
+        ChainId { space, author: self.own_author() }
+    }
+
+    /// Closes the store's user: saves views so that the next opening is quick. Not needed for safety.
+    pub fn close(mut self) -> Result<S, ReplicaError> {
+        self.flush_all_typing(WallTime(0))?;
+        self.save_views()?;
+        Ok(self.store)
+    }
+}
+
+fn ranges_from(bytes: &[u8]) -> Result<Ranges, StoreError> {
+    let mut r = dinh_proto::codec::Reader::new(bytes);
+    Ranges::decode(&mut r).map_err(|_| StoreError::Corrupt("ranges"))
+}
+
+fn ranges_bytes(ranges: &Ranges) -> Vec<u8> {
+    let mut out = Vec::new();
+    ranges.encode(&mut out);
+    out
+}

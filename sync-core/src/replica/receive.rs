@@ -1,0 +1,261 @@
+//! From the relay's frames to the store: judge each item, keep what is good in one transaction with the cursor,
+//! then apply.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use dinh_proto::error::{Fate, RejectCode};
+use dinh_proto::ids::{Cursor, DocId, ItemId, Seq, SpaceId};
+use dinh_proto::item::{Item, Kind, Place, RawItem};
+use dinh_proto::limits;
+use dinh_proto::wire::{Fetch, Items, Scope};
+
+use super::event::Refuser;
+use super::schema::{self, Batch, ItemKey};
+use super::{Event, Now, Replica, ReplicaError};
+use crate::store::{Store, Table};
+
+/// What is to be done with a received item.
+enum Verdict {
+    Keep(Item),
+    Have,
+    /// It may become acceptable when a charter record comes.
+    Wait,
+    Refuse(RejectCode),
+    /// Another item with this chain and counter is here.
+    Fork(Item),
+}
+
+impl<S: Store> Replica<S> {
+    pub(super) fn receive(&mut self, now: Now, items: Items) -> Result<(), ReplicaError> {
+        let mut batch = Batch::default();
+        let mut touched = BTreeSet::new();
+        let before: BTreeSet<SpaceId> = self.readable().into_iter().collect();
+        let mut grant_seq = Seq(0);
+        for (seq, bytes) in items.items {
+            let charter_records =
+                self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>();
+            self.take(bytes, &mut batch, &mut touched)?;
+            if self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>() != charter_records
+            {
+                grant_seq = grant_seq.max(seq);
+                self.retry_parked(&mut batch, &mut touched)?;
+            }
+        }
+        self.begin_backfills(&before, grant_seq, &mut batch);
+        self.move_cursor(items.scope, items.upto, &mut batch);
+        batch.commit(&mut self.store)?;
+        for doc in touched {
+            self.apply_received(now, &doc)?;
+        }
+        Ok(())
+    }
+
+    fn move_cursor(&mut self, scope: Scope, upto: Seq, batch: &mut Batch) {
+        match scope {
+            Scope::Log => {
+                if let Some(link) = self.link.as_ref().filter(|l| !l.reconciling) {
+                    let cursor = Cursor { epoch: link.session.epoch(), seq: upto };
+                    self.set_cursor(cursor, batch);
+                }
+            }
+            Scope::Backfill(space) => {
+                let Some(fetch) = self.backfills.get_mut(&space) else { return };
+                fetch.from = upto;
+                if fetch.from >= fetch.to {
+                    self.backfills.remove(&space);
+                    batch.delete(Table::Backfills, space.0);
+                } else {
+                    let value = [fetch.from.0.to_le_bytes(), fetch.to.0.to_le_bytes()].concat();
+                    batch.put(Table::Backfills, space.0, value);
+                }
+            }
+            Scope::Wanted => {}
+        }
+    }
+
+    /// Spaces that this device could not read before this batch have a past that it has not received.
+    fn begin_backfills(&mut self, before: &BTreeSet<SpaceId>, grant_seq: Seq, batch: &mut Batch) {
+        if grant_seq == Seq(0) {
+            return;
+        }
+        let Some(link) = &self.link else { return };
+        // If the relay knew of the grant when it said welcome, it sends the space from the cursor on.
+        let to = if grant_seq > link.head_at_welcome { grant_seq } else { link.cursor_at_hello };
+        let reconciling = link.reconciling;
+        for space in self.readable() {
+            if !before.contains(&space) && !reconciling && !self.charters.contains_key(&space) {
+                self.begin_backfill(Fetch { space, from: Seq(0), to }, batch);
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        bytes: Bytes,
+        batch: &mut Batch,
+        touched: &mut BTreeSet<DocId>,
+    ) -> Result<(), ReplicaError> {
+        let Ok(raw) = RawItem::parse(bytes.clone()) else {
+            self.refuse(ItemId::default(), &bytes, RejectCode::Malformed, batch);
+            return Ok(());
+        };
+        if raw.header().kind == Kind::Snapshot {
+            return self.take_snapshot(raw, batch, touched);
+        }
+        let id = raw.id();
+        match self.judge(raw)? {
+            Verdict::Keep(item) => self.keep_received(&item, batch, touched)?,
+            Verdict::Have => self.counters.duplicates += 1,
+            Verdict::Wait => self.park(id, &bytes, batch),
+            Verdict::Refuse(code) => self.refuse(id, &bytes, code, batch),
+            Verdict::Fork(item) => self.handle_fork(item, batch, touched)?,
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, raw: RawItem) -> Result<Verdict, ReplicaError> {
+        let space = raw.header().space;
+        let Some(charter) = self.space_branch.get(&space).and_then(|b| self.charters.get(b)) else {
+            return Ok(Verdict::Wait);
+        };
+        let verdict = |code: RejectCode| {
+            if code.fate() == Fate::Later { Verdict::Wait } else { Verdict::Refuse(code) }
+        };
+        let item = match charter.key_for(&raw).and_then(|key| raw.verify(&key)) {
+            Ok(item) => item,
+            Err(code) => return Ok(verdict(code)),
+        };
+        let header = item.header();
+        if header.kind == Kind::Run
+            && let Err(code) = charter.authorise(header)
+        {
+            return Ok(verdict(code));
+        }
+        let Place::Chain { n, prev } = header.place else {
+            return Ok(Verdict::Refuse(RejectCode::Malformed));
+        };
+        let chain = header.chain();
+        if self.held.get(&chain).is_some_and(|h| h.contains(n)) {
+            let same = self.read_item(&chain, n)?.is_some_and(|held| held.id() == item.id());
+            return Ok(if same { Verdict::Have } else { Verdict::Fork(item) });
+        }
+        let tip = self.tips.get(&chain).copied().unwrap_or_default();
+        let link_before = if n > 1 && tip.n == n - 1 {
+            Some(tip.link)
+        } else if n > 1 {
+            self.read_item(&chain, n - 1)?.map(|i| i.id().link())
+        } else {
+            None
+        };
+        if link_before.is_some_and(|link| link != prev) {
+            return Ok(Verdict::Refuse(RejectCode::BadLink));
+        }
+        let after = if tip.n > n { self.read_item(&chain, n + 1)? } else { None };
+        let after_fits = |next: &Item| matches!(next.header().place, Place::Chain { prev, .. } if prev == item.id().link());
+        if after.as_ref().is_some_and(|next| !after_fits(next)) {
+            return Ok(Verdict::Refuse(RejectCode::BadLink));
+        }
+        if header.kind == Kind::Charter {
+            let branch = header.space;
+            let known = self.charters.get_mut(&branch).map(|c| c.insert(&item));
+            match known {
+                Some(Ok(_)) => self.charter_changed(&branch),
+                Some(Err(code)) => return Ok(verdict(code)),
+                None => return Ok(Verdict::Refuse(RejectCode::UnknownTarget)),
+            }
+        }
+        Ok(Verdict::Keep(item))
+    }
+
+    fn keep_received(
+        &mut self,
+        item: &Item,
+        batch: &mut Batch,
+        touched: &mut BTreeSet<DocId>,
+    ) -> Result<(), ReplicaError> {
+        self.counters.items_received += 1;
+        let own_future = item.header().author == self.own_author();
+        self.keep_item(item, batch);
+        if item.header().kind == Kind::Run {
+            let doc = item.header().doc;
+            let order = self.next_order(batch);
+            let key = ItemKey { chain: item.header().chain(), n: item.header().n().unwrap_or_default() };
+            batch.put(Table::DocumentLog, schema::doc_order_key(&doc, order), key.to_bytes());
+            self.add_pending(&doc, order, item);
+            self.count_tail(&doc, item);
+            touched.insert(doc);
+        }
+        if own_future {
+            // Somebody has an item of this very session that this store never made: the store is an old copy.
+            self.leave_session(batch)?;
+        }
+        Ok(())
+    }
+
+    fn park(&mut self, id: ItemId, bytes: &[u8], batch: &mut Batch) {
+        let total: usize = self.parked.values().map(Vec::len).sum();
+        if self.parked.len() >= limits::PARKED_RUNS_PER_DOCUMENT_MAX
+            || total + bytes.len() > limits::PARKED_BYTES_PER_DOCUMENT_MAX
+        {
+            // It is on the relay; the checksum will miss it, and a reconcile brings it again.
+            self.counters.refused += 1;
+            tracing::warn!(
+                ?id,
+                "too many items wait for charter records: one is dropped and will be asked for again"
+            );
+            return;
+        }
+        let order = self.next_order(batch);
+        batch.put(Table::Parked, order.to_be_bytes(), bytes);
+        self.parked.insert(order, bytes.to_vec());
+    }
+
+    /// A charter changed: items that waited are judged again.
+    fn retry_parked(&mut self, batch: &mut Batch, touched: &mut BTreeSet<DocId>) -> Result<(), ReplicaError> {
+        for (order, bytes) in std::mem::take(&mut self.parked) {
+            batch.delete(Table::Parked, order.to_be_bytes());
+            self.take(bytes.into(), batch, touched)?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, id: ItemId, bytes: &[u8], code: RejectCode, batch: &mut Batch) {
+        self.counters.refused += 1;
+        self.quarantine(bytes, code, "refused on receipt", batch);
+        self.push_event(Event::Refused { id, code, by: Refuser::Device, detail: String::new() });
+    }
+
+    fn handle_fork(
+        &mut self,
+        item: Item,
+        batch: &mut Batch,
+        touched: &mut BTreeSet<DocId>,
+    ) -> Result<(), ReplicaError> {
+        let chain = item.header().chain();
+        let n = item.header().n().unwrap_or_default();
+        let ours = self.read_item(&chain, n)?.map(|i| i.id());
+        let unconfirmed = ours.is_some_and(|id| self.outbox_ids.contains_key(&id));
+        if chain.author.device == self.device && unconfirmed {
+            // The relay has the other copy's item: ours are written again in a new session, then this one fits.
+            std::mem::take(batch).commit(&mut self.store)?;
+            self.recover(ItemKey { chain, n }, RejectCode::Fork, "another copy of this store was first")?;
+            return self.keep_received(&item, batch, touched);
+        }
+        // Two items of one author under one number: proof of a fork. What was seen first stays.
+        self.refuse(item.id(), item.bytes(), RejectCode::Fork, batch);
+        Ok(())
+    }
+
+    /// Brings received runs into an open document; tells the app about a closed one.
+    pub(super) fn apply_received(&mut self, now: Now, doc: &DocId) -> Result<(), ReplicaError> {
+        if self.open.contains_key(doc) {
+            // Typing that is not under composition is committed first, so that it keeps its place.
+            self.flush_typing_of(doc, now.wall)?;
+            self.advance(doc, true)
+        } else {
+            self.push_event(Event::DocumentReset { doc: *doc });
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Reconcile: when the cursor is of no use (the relay was restored from a backup) or a checksum does not match,
+//! both sides say what they have, and each sends what the other lacks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dinh_proto::ids::{Author, ChainId, SpaceId};
+use dinh_proto::limits;
+use dinh_proto::ranges::Ranges;
+use dinh_proto::time::Timestamp;
+use dinh_proto::wire::ChainSet;
+
+use super::schema::ItemKey;
+use super::{Replica, ReplicaError};
+use crate::store::Store;
+
+/// Reconciles that this device asked for: the pause before the next doubles while they do not help.
+#[derive(Debug, Clone)]
+pub(super) struct LastReconcile {
+    pause: Duration,
+    due: Option<Timestamp>,
+    spaces: Vec<SpaceId>,
+}
+
+impl<S: Store> Replica<S> {
+    pub(super) fn handle_have(&mut self, have: ChainSet) -> Result<(), ReplicaError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        if have.space != SpaceId::default() {
+            link.haves.entry(have.space).or_default().extend(have.chains);
+        }
+        if !have.last {
+            return Ok(());
+        }
+        let haves = std::mem::take(&mut link.haves);
+        let complete = std::mem::take(&mut link.have_is_complete);
+        link.awaiting_have = false;
+        let named: Vec<SpaceId> = haves.keys().copied().collect();
+        let spaces = if complete { self.readable() } else { named };
+        let nothing = BTreeMap::new();
+        let mut wants = Vec::new();
+        for space in spaces {
+            let theirs = haves.get(&space).unwrap_or(&nothing);
+            let want = self.lacks(space, theirs);
+            if !want.is_empty() {
+                wants.push(ChainSet { space, last: false, chains: want });
+            }
+            self.offer_surplus(space, theirs);
+        }
+        let Some(link) = &mut self.link else { return Ok(()) };
+        match wants.last_mut() {
+            Some(last) => last.last = true,
+            None => wants.push(ChainSet { space: SpaceId::default(), last: true, chains: Vec::new() }),
+        }
+        wants.into_iter().for_each(|w| link.session.want(w));
+        Ok(())
+    }
+
+    /// What the relay has and this device has neither as items nor in a snapshot.
+    fn lacks(&self, space: SpaceId, theirs: &BTreeMap<Author, Ranges>) -> Vec<(Author, Ranges)> {
+        let lack = |author: &Author, ranges: &Ranges| {
+            let chain = ChainId { space, author: *author };
+            let mut have = self.held.get(&chain).cloned().unwrap_or_default();
+            if let Some(covered) = self.covered.get(&chain) {
+                have.extend(covered);
+            }
+            ranges.minus(&have)
+        };
+        theirs.iter().map(|(a, r)| (*a, lack(a, r))).filter(|(_, r)| !r.is_empty()).collect()
+    }
+
+    /// Queues what this device holds and the relay lacks, in the order of chains.
+    fn offer_surplus(&mut self, space: SpaceId, theirs: &BTreeMap<Author, Ranges>) {
+        let nothing = Ranges::default();
+        let mine = self.held.iter().filter(|(chain, _)| chain.space == space);
+        let mut extras = Vec::new();
+        for (chain, held) in mine {
+            let theirs = theirs.get(&chain.author).unwrap_or(&nothing);
+            for (from, to) in held.minus(theirs).iter() {
+                for n in from..=to {
+                    let before_is_there = n == 1 || held.contains(n - 1) || theirs.contains(n - 1);
+                    extras.push((ItemKey { chain: *chain, n }, !before_is_there));
+                }
+            }
+        }
+        // A chain of the charter can wait for another: the order of arrival is the order in which they counted.
+        if let Some(link) = &mut self.link {
+            link.extras.extend(extras);
+        }
+    }
+
+    /// Checksums differ: asks what the relay has, unless that was just done.
+    pub(super) fn handle_mismatches(&mut self, now: Timestamp, spaces: &[SpaceId]) {
+        if spaces.is_empty() {
+            self.last_reconcile = None;
+            return;
+        }
+        self.counters.mismatches += 1;
+        tracing::warn!(spaces = spaces.len(), "the checksum of what was received does not match the relay's");
+        let spaces = spaces.to_vec();
+        match &mut self.last_reconcile {
+            None => {
+                self.last_reconcile = Some(LastReconcile {
+                    pause: limits::RECONCILE_AGAIN_AFTER,
+                    due: None,
+                    spaces: Vec::new(),
+                });
+                self.ask_have(spaces);
+            }
+            Some(last) => {
+                last.due = Some(now + last.pause);
+                last.pause = (last.pause * 2).min(Duration::from_secs(3_600));
+                last.spaces = spaces;
+            }
+        }
+    }
+
+    pub(super) fn reconcile_when_due(&mut self, now: Timestamp) {
+        let Some(last) = &mut self.last_reconcile else { return };
+        if last.due.is_some_and(|due| due <= now) {
+            last.due = None;
+            let spaces = std::mem::take(&mut last.spaces);
+            self.ask_have(spaces);
+        }
+    }
+
+    pub(super) fn reconcile_timeout(&self) -> Option<Timestamp> {
+        self.link.as_ref()?;
+        self.last_reconcile.as_ref()?.due
+    }
+
+    fn ask_have(&mut self, mut spaces: Vec<SpaceId>) {
+        spaces.sort_unstable();
+        self.counters.reconciles += 1;
+        if let Some(link) = self.link.as_mut().filter(|l| l.session.is_flowing()) {
+            link.session.reconcile(spaces);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! From changes to items: the changes that a device made to one document since it last sent any become one run,
+//! with one signature.
+
+use dinh_proto::ids::{ActorId, ChangeHash, DocId};
+use dinh_proto::item::{CLEAR_KEY, Draft, Item, Kind, Place, commitment};
+use dinh_proto::limits;
+
+use super::schema::{self, Batch, ItemKey};
+use super::{Replica, ReplicaError};
+use crate::gate;
+use crate::store::{Store, Table};
+
+impl<S: Store> Replica<S> {
+    /// Makes items of all changes that are not in one yet.
+    pub(super) fn seal_all(&mut self) -> Result<(), ReplicaError> {
+        if self.unsealed.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for doc in self.unsealed.keys().copied().collect::<Vec<_>>() {
+            if self.has_unsettled(&doc) {
+                continue;
+            }
+            self.seal_document(&doc, &mut batch)?;
+        }
+        batch.commit(&mut self.store)?;
+        Ok(())
+    }
+
+    pub(super) fn seal_document(&mut self, doc: &DocId, batch: &mut Batch) -> Result<(), ReplicaError> {
+        let Some(unsealed) = self.unsealed.remove(doc) else { return Ok(()) };
+        let space = self.space_of(doc).ok_or(ReplicaError::UnknownDocument(*doc))?;
+        let mut rest = &unsealed[..];
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let n = rest
+                .iter()
+                .take(limits::RUN_CHANGES_SOFT)
+                .take_while(|(_, _, raw)| {
+                    bytes += raw.len();
+                    bytes <= limits::RUN_BYTES_SOFT
+                })
+                .count()
+                .max(1);
+            let (run, later) = rest.split_at(n);
+            rest = later;
+            let item = self.seal_run(doc, space, run)?;
+            for (seq, _, _) in run {
+                batch.delete(Table::Unsealed, schema::unsealed_key(doc, *seq));
+            }
+            self.keep_own(&item, batch);
+            let order = self.next_order(batch);
+            let key = ItemKey { chain: item.header().chain(), n: item.header().n().unwrap_or_default() };
+            batch.put(Table::DocumentLog, schema::doc_order_key(doc, order), key.to_bytes());
+            self.add_applied(doc, order, item.bytes().len());
+            self.count_tail(doc, &item);
+        }
+        Ok(())
+    }
+
+    fn seal_run(
+        &self,
+        doc: &DocId,
+        space: dinh_proto::ids::SpaceId,
+        run: &[(u32, Option<ChangeHash>, Vec<u8>)],
+    ) -> Result<Item, ReplicaError> {
+        let actor: ActorId = self.actor(doc);
+        let (first_seq, before) = run.first().map(|(seq, before, _)| (*seq, *before)).unwrap_or_default();
+        let raw: Vec<&[u8]> = run.iter().map(|(_, _, raw)| &raw[..]).collect();
+        let payload = gate::seal_run(&actor, before.as_ref(), &raw).map_err(ReplicaError::TooLarge)?;
+        let last = raw.last().map(|raw| dinh_proto::pack::RawChange::parse(raw)).transpose();
+        let last = last.map_err(ReplicaError::TooLarge)?.map(|c| ChangeHash(c.hash)).unwrap_or_default();
+        let tip = self.tips.get(&self.own_chain(space)).copied().unwrap_or_default();
+        let item = Draft {
+            kind: Kind::Run,
+            space,
+            doc: *doc,
+            session: self.session,
+            place: Place::Chain { n: tip.n + 1, prev: tip.link },
+            first_seq,
+            count: u16::try_from(run.len()).unwrap_or(u16::MAX),
+            commitment: commitment(&CLEAR_KEY, &last),
+            charter_tag: self
+                .branch_charter(&space)
+                .map(dinh_proto::charter::Charter::tag)
+                .unwrap_or_default(),
+        }
+        .sign(&self.key, &payload)?;
+        Ok(item)
+    }
+}

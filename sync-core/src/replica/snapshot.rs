@@ -1,0 +1,215 @@
+//! Snapshots: one item that stands for a whole document, so that a new device need not fetch every run.
+//!
+//! Policy: a document's snapshot is made by the author of its newest run, when that device is caught up and has
+//! nothing of the document left to send, and the runs since the last snapshot are larger than that snapshot and
+//! than [`ReplicaConfig::snapshot_tail_bytes_min`](super::ReplicaConfig). So the bytes of all snapshots together
+//! stay below those of all runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dinh_proto::error::{Fate, RejectCode};
+use dinh_proto::ids::{Author, ChainId, DocId};
+use dinh_proto::item::{Draft, Header, Item, Kind, Place, RawItem, SpaceSum};
+use dinh_proto::limits;
+use dinh_proto::ranges::Ranges;
+
+use super::schema::{self, Batch, ItemKey};
+use super::{Outgoing, Replica, ReplicaError};
+use crate::document::Document;
+use crate::gate::{self, OpenedSnapshot, SnapshotAuthor, SnapshotFrame};
+use crate::store::{Store, Table};
+
+/// Runs of a document since its last snapshot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tail {
+    bytes: usize,
+    snapshot_bytes: usize,
+    /// Whether this device wrote the newest run.
+    newest_is_own: bool,
+}
+
+impl<S: Store> Replica<S> {
+    pub(super) fn count_tail(&mut self, doc: &DocId, run: &Item) {
+        let own = run.header().author.device == self.device;
+        let tail = self.tails.entry(*doc).or_default();
+        tail.bytes += run.bytes().len();
+        tail.newest_is_own = own;
+    }
+
+    /// The stored snapshot of a document, opened.
+    pub(super) fn stored_snapshot(&self, doc: &DocId) -> Result<Option<OpenedSnapshot>, ReplicaError> {
+        let stored = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))?;
+        let Some(item) = stored.map(schema::stored_item).transpose()? else { return Ok(None) };
+        Ok(Some(self.open_snapshot(&item)?))
+    }
+
+    fn open_snapshot(&self, item: &Item) -> Result<OpenedSnapshot, gate::GateError> {
+        let charter = self.branch_charter(&item.header().space);
+        gate::open_snapshot(
+            item,
+            |device| charter.and_then(|c| c.devices().get(device)).map(|d| d.public),
+            |header| charter.map_or(Err(RejectCode::UnknownTarget), |c| c.authorise(header)),
+        )
+    }
+
+    /// A snapshot came in place of the runs that it covers. One that does not open is dropped: the checksum will
+    /// not match, and the reconcile fetches the runs.
+    pub(super) fn take_snapshot(
+        &mut self,
+        raw: RawItem,
+        batch: &mut Batch,
+        touched: &mut BTreeSet<DocId>,
+    ) -> Result<(), ReplicaError> {
+        let id = raw.id();
+        let charter = self.branch_charter(&raw.header().space);
+        let verified = charter.map_or(Err(RejectCode::UnknownTarget), |c| {
+            let key = c.key_for(&raw)?;
+            let item = raw.verify(&key)?;
+            c.authorise(item.header())?;
+            Ok(item)
+        });
+        let opened = match verified {
+            Ok(item) => self.open_snapshot(&item).map(|opened| (item, opened)).map_err(|e| e.to_string()),
+            Err(code) if code.fate() == Fate::Later => Err("its author or document is not known".to_owned()),
+            Err(code) => Err(format!("{code:?}")),
+        };
+        let (item, opened) = match opened {
+            Ok(found) => found,
+            Err(reason) => {
+                tracing::warn!(?id, reason, "a snapshot is dropped: the runs will be fetched");
+                self.counters.refused += 1;
+                return Ok(());
+            }
+        };
+        self.use_snapshot(&item, &opened, batch)?;
+        touched.insert(item.header().doc);
+        Ok(())
+    }
+
+    fn use_snapshot(
+        &mut self,
+        item: &Item,
+        opened: &OpenedSnapshot,
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
+        let doc = item.header().doc;
+        let space = item.header().space;
+        let mut sum = opened.frame.sum;
+        for (author, ranges) in &opened.covered {
+            let chain = ChainId { space, author: *author };
+            // What is held already is in the space's sum; what an older snapshot covered is taken out below.
+            let mut held = self.held.get(&chain).cloned().unwrap_or_default();
+            held = held.minus(self.covered.get(&chain).unwrap_or(&Ranges::default()));
+            for n in ranges.iter().flat_map(|(a, b)| a..=b).filter(|n| held.contains(*n)) {
+                if let Some(held) = self.read_item(&chain, n)? {
+                    sum.remove(&held.id());
+                }
+            }
+            let covered = self.covered.entry(chain).or_default();
+            covered.extend(ranges);
+            batch.put(Table::Covered, schema::chain_key(&chain), super::ranges_bytes(covered));
+        }
+        if let Some(old) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? {
+            let old = gate::read_frame(schema::stored_item(old)?.payload())?;
+            sum = SpaceSum(sum.0.wrapping_sub(old.sum.0));
+        }
+        self.change_sum(space, batch, |s| *s = SpaceSum(s.0.wrapping_add(sum.0)));
+        batch.put(Table::Snapshots, doc.0, item.bytes().to_vec());
+        // The view is made again from the snapshot and the runs held.
+        batch.delete(Table::Views, doc.0);
+        self.open.remove(&doc);
+        self.tails.insert(doc, Tail { bytes: 0, snapshot_bytes: item.bytes().len(), newest_is_own: false });
+        self.counters.snapshots_used += 1;
+        Ok(())
+    }
+
+    /// Makes the snapshots that the policy asks for. Called when the device is caught up.
+    pub(super) fn make_snapshots(&mut self) -> Result<(), ReplicaError> {
+        let min = self.config.snapshot_tail_bytes_min;
+        let due: Vec<DocId> = self
+            .tails
+            .iter()
+            .filter(|(_, t)| t.newest_is_own && t.bytes > t.snapshot_bytes.max(min))
+            .map(|(doc, _)| *doc)
+            .collect();
+        for doc in due {
+            if !self.has_unsent(&doc) {
+                self.make_snapshot(&doc)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_snapshot(&mut self, doc: &DocId) -> Result<(), ReplicaError> {
+        let (Some(space), Some(covers)) = (self.space_of(doc), self.cursor) else { return Ok(()) };
+        if self.waiting_runs(doc)? > 0 {
+            return Ok(());
+        }
+        let Some(frame) = self.snapshot_frame(doc)? else { return Ok(()) };
+        let raw: Vec<Vec<u8>> =
+            self.document(doc, |d: &Document| d.changes_raw(&[]).into_iter().map(|(_, raw)| raw).collect())?;
+        let payload = gate::seal_snapshot(&frame, &raw).map_err(ReplicaError::TooLarge)?;
+        self.tails.insert(*doc, Tail { bytes: 0, snapshot_bytes: payload.len(), newest_is_own: false });
+        if payload.len() > limits::ITEM_PAYLOAD_BYTES_MAX {
+            tracing::info!(%doc, bytes = payload.len(), "the document is too large for a snapshot: new devices fetch its runs");
+            return Ok(());
+        }
+        let item = Draft {
+            kind: Kind::Snapshot,
+            space,
+            doc: *doc,
+            session: self.session,
+            place: Place::Covers(covers),
+            first_seq: 0,
+            count: 0,
+            commitment: [0; 16],
+            charter_tag: self
+                .branch_charter(&space)
+                .map(dinh_proto::charter::Charter::tag)
+                .unwrap_or_default(),
+        }
+        .sign(&self.key, &payload)?;
+        let mut batch = Batch::default();
+        // The maker's own store gains nothing from it but the bytes to send.
+        let opened = self.open_snapshot(&item)?;
+        self.use_snapshot(&item, &opened, &mut batch)?;
+        let order = self.next_order(&mut batch);
+        batch.put(Table::Outbox, order.to_be_bytes(), [&[1][..], &doc.0].concat());
+        self.outbox_insert(order, Outgoing::Snapshot(*doc), item.id(), space);
+        batch.commit(&mut self.store)?;
+        self.counters.snapshots_made += 1;
+        Ok(())
+    }
+
+    /// The newest run of every author and what the snapshot covers, or `None` if there is no run.
+    fn snapshot_frame(&self, doc: &DocId) -> Result<Option<SnapshotFrame>, ReplicaError> {
+        let mut authors: BTreeMap<Author, (u32, SnapshotAuthor)> = BTreeMap::new();
+        let mut sum = SpaceSum::default();
+        if let Some(old) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? {
+            let frame = gate::read_frame(schema::stored_item(old)?.payload())?;
+            sum = frame.sum;
+            for author in frame.authors {
+                let header = Header::decode(&author.header[..dinh_proto::item::HEADER_BYTES])?;
+                authors.insert(header.author, (header.n().unwrap_or_default(), author));
+            }
+        }
+        for (_, key) in self.store.read(|tx| schema::entries(tx, Table::DocumentLog, &doc.0))? {
+            let key = ItemKey::from_bytes(&key)?;
+            let Some(item) = self.read_item(&key.chain, key.n)? else { continue };
+            let (newest, author) = authors
+                .entry(key.chain.author)
+                .or_insert_with(|| (0, SnapshotAuthor { header: Vec::new(), covered: Ranges::default() }));
+            if author.covered.insert(key.n) {
+                sum.add(&item.id());
+            }
+            if key.n > *newest {
+                *newest = key.n;
+                author.header = item.bytes()[..dinh_proto::item::ITEM_OVERHEAD_BYTES].to_vec();
+            }
+        }
+        if authors.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(SnapshotFrame { authors: authors.into_values().map(|(_, a)| a).collect(), sum }))
+    }
+}

@@ -1,0 +1,5 @@
+//! Parts for tests and simulators of this and other packages; nothing here is stable.
+
+mod disk;
+
+pub use disk::{Crash, SimDisk, SimFile};
