@@ -19,7 +19,11 @@
 pub mod epochs;
 mod error;
 pub mod index;
+mod redb;
+pub mod writer;
 
 pub use epochs::EpochHistory;
 pub use error::LogError;
 pub use index::{IndexEntry, Position};
+pub use redb::RedbLog;
+pub use writer::Writer;
