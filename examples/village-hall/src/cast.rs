@@ -89,6 +89,14 @@ impl Fixtures {
             pool: parse(include_str!("../fixtures/pool.json")),
         }
     }
+
+    /// A member's full name.
+    #[must_use]
+    pub fn name(&self, member: &str) -> Option<String> {
+        let lists = ["members", "extra_members", "upper_watchers"];
+        let mut all = lists.iter().flat_map(|list| self.roster[list].as_array().into_iter().flatten());
+        all.find(|known| known["id"] == member).and_then(|known| known["name"].as_str()).map(str::to_owned)
+    }
 }
 
 impl Cast {
@@ -145,7 +153,7 @@ impl Cast {
             .map_or(&[], |known| &self.space(&known.space).phones)
     }
 
-    /// A member's full name, or the id itself for somebody without a phone who is not in the roster.
+    /// The given name, which is the last syllable, of who holds a phone.
     #[must_use]
     pub fn short_name(&self, phone: usize) -> &str {
         self.people.get(phone).and_then(|person| person.name.rsplit(' ').next()).unwrap_or("?")

@@ -154,7 +154,10 @@ impl Ledger {
             for (find, with) in &replacements {
                 // A replacement that holds its own phrase would apply for ever.
                 let changed = form.replacen(find, with, 1);
-                if form.contains(find) && !form.contains(with) && forms.len() < FORMS_MAX && !forms.contains(&changed)
+                if form.contains(find)
+                    && !form.contains(with)
+                    && forms.len() < FORMS_MAX
+                    && !forms.contains(&changed)
                 {
                     forms.push(changed);
                 }
@@ -268,7 +271,11 @@ mod tests {
         assert_eq!(lost(&account, json!({}), &["11"]), [0u32; 0], "the same phone wrote later");
         let mut account = ledger(&[(0, set("10"))]);
         account.sent(1, 5, &set("11"));
-        assert_eq!(lost(&account, json!({}), &["11"]), [0], "another phone's unconfirmed edit explains nothing");
+        assert_eq!(
+            lost(&account, json!({}), &["11"]),
+            [0],
+            "another phone's unconfirmed edit explains nothing"
+        );
     }
 
     #[test]
@@ -283,6 +290,9 @@ mod tests {
         assert_eq!(lost(&account, there("x", "lời"), &[]), [0]);
         assert_eq!(lost(&account, json!({"list": []}), &[]), [0, 1]);
         let copy = Copy(json!({}), vec![]);
-        assert!(account.lost(&copy, |_| false).is_empty(), "a phone owes nothing of documents it may not read");
+        assert!(
+            account.lost(&copy, |_| false).is_empty(),
+            "a phone owes nothing of documents it may not read"
+        );
     }
 }

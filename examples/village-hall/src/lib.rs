@@ -5,7 +5,13 @@
 pub mod action;
 pub mod cast;
 mod extras;
+pub mod ledger;
 pub mod link;
+pub mod orchestrator;
 pub mod phone;
+pub mod process;
 pub mod protocol;
+pub mod render;
+pub mod report;
+pub mod screen;
 pub mod story;

@@ -37,8 +37,8 @@ pub struct Report {
     pub distinct_documents_hashes: usize,
     /// Longest time that one call into a phone's engine took for an edit, in milliseconds.
     pub edit_ms_max: f64,
-    /// From the moment when the last phone of the hall had its Wi-Fi again to equal copies on all of them, in
-    /// milliseconds. `null` when that never came.
+    /// From the last event of the return after the cut (Wi-Fi back on the last phone of the hall, or a killed relay or
+    /// phone started again) to equal copies on all of them, in milliseconds. `null` when that never came.
     pub heal_ms: Option<u64>,
     /// Times the relay was killed.
     pub relay_kills: u32,
@@ -70,18 +70,33 @@ impl Report {
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = String::new();
-        let verdict = if self.is_good() { "Không mất gì. · Nothing was lost." } else { "CÓ LỖI. · SOMETHING WENT WRONG." };
+        let verdict = if self.is_good() {
+            "Không mất gì. · Nothing was lost."
+        } else {
+            "CÓ LỖI. · SOMETHING WENT WRONG."
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "── Tổng kết · Summary ── {verdict}");
-        let mut line = |name: &str, value: String| drop(writeln!(text, "   {name:<26} {value}"));
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(text, "   {name:<28} {value}");
+        };
         line("phones", format!("{} (seed {})", self.phones, self.seed));
-        line("edits saved", format!("{} ({} skipped, {} unconfirmed)", self.edits, self.skipped, self.unconfirmed));
+        line(
+            "edits saved",
+            format!("{} ({} skipped, {} unconfirmed)", self.edits, self.skipped, self.unconfirmed),
+        );
         line("acknowledged by relay", format!("{}", self.acked));
         line("lost", format!("{}", self.lost));
         line("items", format!("{}", self.items));
         line("kills (-9)", format!("relay {}, phones {}", self.relay_kills, self.phone_kills));
-        line("bytes up / down", format!("{} / {} in {} connections", kb(self.bytes_up), kb(self.bytes_down), self.connections));
-        line("documents / distinct copies", format!("{} / {}", self.documents, self.distinct_documents_hashes));
+        line(
+            "bytes up / down",
+            format!("{} / {} in {} connections", kb(self.bytes_up), kb(self.bytes_down), self.connections),
+        );
+        line(
+            "documents / distinct copies",
+            format!("{} / {}", self.documents, self.distinct_documents_hashes),
+        );
         line("slowest edit", format!("{:.1} ms", self.edit_ms_max));
         let heal = self.heal_ms.map_or("never".into(), |ms| format!("{ms} ms after the Wi-Fi came back"));
         line("everybody equal", heal);
@@ -107,8 +122,17 @@ mod tests {
         assert!(!line.contains('\n'));
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         for field in [
-            "phones", "edits", "items", "bytes_up", "bytes_down", "acked", "lost", "converged",
-            "distinct_documents_hashes", "edit_ms_max", "heal_ms",
+            "phones",
+            "edits",
+            "items",
+            "bytes_up",
+            "bytes_down",
+            "acked",
+            "lost",
+            "converged",
+            "distinct_documents_hashes",
+            "edit_ms_max",
+            "heal_ms",
         ] {
             assert!(value.get(field).is_some(), "{field}");
         }

@@ -122,7 +122,9 @@ pub fn columns(text: &str) -> usize {
 /// Columns of a character of Vietnamese and its neighbours: combining marks, also those without a precomposed form
 /// (Ê-đê `ơ̆`), take none. Wide scripts do not occur in the meeting.
 fn width(character: char) -> usize {
-    usize::from(!matches!(character, '\u{0300}'..='\u{036f}' | '\u{200b}'..='\u{200d}' | '\u{1ab0}'..='\u{1aff}'))
+    usize::from(
+        !matches!(character, '\u{0300}'..='\u{036f}' | '\u{200b}'..='\u{200d}' | '\u{1ab0}'..='\u{1aff}'),
+    )
 }
 
 fn row(phone: &PhoneStatus) -> String {
@@ -154,7 +156,10 @@ fn summary(phones: &[PhoneStatus]) -> String {
     let dead = phones.iter().filter(|phone| phone.dead).count();
     let pending: u64 = phones.iter().map(|phone| phone.pending).sum();
     let equal = phones.iter().filter(|phone| phone.equal == phone.documents).count();
-    format!("   online {online}/{}, dead {dead}, pending {pending}, equal copies on {equal} phones", phones.len())
+    format!(
+        "   online {online}/{}, dead {dead}, pending {pending}, equal copies on {equal} phones",
+        phones.len()
+    )
 }
 
 #[cfg(test)]
@@ -162,7 +167,12 @@ mod tests {
     use super::*;
 
     fn phone() -> PhoneStatus {
-        PhoneStatus { name: "Hoàng Thị Nguyệt".into(), role: "member".into(), documents: 7, ..PhoneStatus::default() }
+        PhoneStatus {
+            name: "Hoàng Thị Nguyệt".into(),
+            role: "member".into(),
+            documents: 7,
+            ..PhoneStatus::default()
+        }
     }
 
     fn drawn(redraws: bool, draw: impl Fn(&mut Screen<&mut Vec<u8>>)) -> String {

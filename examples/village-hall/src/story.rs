@@ -283,7 +283,9 @@ impl Writer<'_> {
         for (index, phone) in victims.into_iter().enumerate() {
             let at = self.clock("20:12") + self.extras.below(self.clock("20:25") - self.clock("20:12"));
             self.push(at, What::KillPhone(phone));
-            self.push(at + self.options.minute_ms * 3, What::RestartPhone(phone));
+            // However short the cut is, it is up again before it may be killed once more.
+            let restart = (at + self.options.minute_ms * 3).min(self.clock("20:39")).max(at);
+            self.push(restart, What::RestartPhone(phone));
             if index == 0 {
                 self.at("20:41", What::KillPhone(phone));
                 self.at("20:43", What::RestartPhone(phone));
@@ -298,16 +300,22 @@ impl Writer<'_> {
             "Có Wi-Fi trở lại; máy đồng chí Đoàn hết pin, chưa về.",
             "The Wi-Fi is back; one phone's battery is flat, it stays away.",
         );
+        let recorder = self.cast.phone_of("m04");
         for phone in (0..self.cast.people.len()).filter(|phone| *phone != late) {
-            let at = self.clock("20:40") + self.extras.below(2 * self.options.minute_ms);
+            // One returns exactly when the others begin to wait for it, so that the time they wait is the time to heal.
+            let last = if recorder == late { 0 } else { recorder };
+            let delay = self.extras.below(2 * self.options.minute_ms);
+            let delay = if phone == last { 2 * self.options.minute_ms } else { delay };
+            let at = self.clock("20:40") + delay;
             self.push(at, What::Link { phones: vec![phone], event: LinkEvent::Heal });
         }
         if self.options.kill_relay {
             let at = self.clock("20:40") + self.options.minute_ms / 2;
             self.push(at, What::KillRelay);
-            self.at("20:44", What::RestartRelay);
+            self.at("20:43", What::RestartRelay);
         }
-        self.at("20:45", What::Converge { except: vec![late] });
+        let kills = self.options.kill_relay || self.options.kill_phones;
+        self.at(if kills { "20:43" } else { "20:42" }, What::Converge { except: vec![late] });
         let due: crate::action::Path = "assignments/#t1/due".parse().expect("a path");
         self.say(
             "20:45",
