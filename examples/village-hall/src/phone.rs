@@ -171,14 +171,14 @@ async fn edit<E: Engine>(
     typing_ms: u64,
 ) -> Result<Reply, EngineError> {
     let Some(document) = engine.dump(action.doc()).await? else {
-        return Ok(skipped(step, "the document has not arrived"));
+        return Err(absent("the document has not arrived"));
     };
     let mut watch = StopWatch::default();
     let mut replaced = Vec::new();
     match action {
         Action::Append { doc, list, entry } => {
             if list.find(&document).and_then(Value::as_array).is_none() {
-                return Ok(skipped(step, "no such list"));
+                return Err(absent("no such list"));
             }
             let id = entry.get("id").and_then(Value::as_str).unwrap_or_default();
             if list.id(id).find(&document).is_none() {
@@ -188,7 +188,7 @@ async fn edit<E: Engine>(
         }
         Action::Type { doc, path, text } => {
             let Some(now) = path.find(&document).and_then(Value::as_str) else {
-                return Ok(skipped(step, "no such text"));
+                return Err(absent("no such text"));
             };
             // What a crash left of an earlier attempt stands at the end already.
             let typed = if now.contains(text.as_str()) { text.len() } else { overlap(now, &text) };
@@ -201,7 +201,7 @@ async fn edit<E: Engine>(
         }
         Action::Insert { doc, path, text } => {
             let Some(now) = path.find(&document).and_then(Value::as_str) else {
-                return Ok(skipped(step, "no such text"));
+                return Err(absent("no such text"));
             };
             if !now.contains(&text) {
                 watch.time(engine.splice(&doc, &path, units(now), 0, &text)).await?;
@@ -209,18 +209,19 @@ async fn edit<E: Engine>(
         }
         Action::Replace { doc, path, find, with } => {
             let Some(now) = path.find(&document).and_then(Value::as_str) else {
-                return Ok(skipped(step, "no such text"));
+                return Err(absent("no such text"));
             };
             if !now.contains(&with) {
                 let Some(byte) = now.find(&find) else {
-                    return Ok(skipped(step, "somebody else had replaced the phrase"));
+                    let reason = "somebody else had replaced the phrase".to_owned();
+                    return Ok(Reply::Skipped { step, reason });
                 };
                 watch.time(engine.splice(&doc, &path, units(&now[..byte]), units(&find), &with)).await?;
             }
         }
         Action::Set { doc, path, value } => {
             if path.resolve(&document).is_none() {
-                return Ok(skipped(step, "no such field"));
+                return Err(absent("no such field"));
             }
             replaced = engine.values(&doc, &path).await?;
             watch.time(engine.set(&doc, &path, &value)).await?;
@@ -246,8 +247,9 @@ impl StopWatch {
     }
 }
 
-fn skipped(step: u32, reason: &str) -> Reply {
-    Reply::Skipped { step, reason: reason.to_owned() }
+/// The script waits until everybody has what is edited next, so a missing place is a fault of the engine.
+fn absent(what: &str) -> EngineError {
+    EngineError(what.to_owned())
 }
 
 /// UTF-16 code units.

@@ -127,11 +127,6 @@ pub enum Order {
 /// News of a phone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
-    /// An edit goes to the phone.
-    Sent {
-        /// Step of the script.
-        step: u32,
-    },
     /// An edit was answered.
     Answered {
         /// Step of the script.
@@ -298,8 +293,6 @@ impl Task {
             return;
         }
         let Some((step, action, typing_ms)) = self.queue.front().cloned() else { return };
-        // Before the phone hears of it: it may save the edit and die before it answers.
-        self.tell(News::Sent { step }).await;
         self.in_flight = self.send(Command::Do { step, action, typing_ms }).await;
     }
 

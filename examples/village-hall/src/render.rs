@@ -234,6 +234,7 @@ mod tests {
     #[test]
     fn finished_minutes_read_like_minutes() {
         let page = render(&Fixtures::load().minutes, &names);
+        let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
         for expected in [
             "ĐẢNG CỘNG SẢN VIỆT NAM",
             "Số ……-BB/CB",
@@ -245,7 +246,7 @@ mod tests {
             "10/12",
             "THƯ KÝ",
         ] {
-            assert!(page.contains(expected), "{expected}\n{page}");
+            assert!(words.contains(expected), "{expected}\n{page}");
         }
         assert!(page.lines().all(|line| columns(line) <= PAGE));
     }

@@ -27,8 +27,10 @@ pub struct Report {
     pub connections: u64,
     /// Confirmed edits on phones whose outbox is empty at the end: the relay has acknowledged them as durable.
     pub acked: u64,
-    /// Confirmed edits whose mark is missing from at least one copy that ought to hold it.
+    /// Confirmed edits whose mark no copy of the document holds.
     pub lost: u64,
+    /// Confirmed edits whose mark some copies hold and others, which ought to, do not. A run with any is not good.
+    pub undelivered: u64,
     /// Every phone holds equal copies of all it may read, nothing is pending and every edit was answered.
     pub converged: bool,
     /// Number of documents.
@@ -54,7 +56,7 @@ impl Report {
     /// Whether the process may exit with 0.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.converged && self.lost == 0 && self.faults.is_empty()
+        self.converged && self.lost == 0 && self.undelivered == 0 && self.faults.is_empty()
     }
 
     /// One line of JSON.
@@ -86,7 +88,7 @@ impl Report {
             format!("{} ({} skipped, {} unconfirmed)", self.edits, self.skipped, self.unconfirmed),
         );
         line("acknowledged by relay", format!("{}", self.acked));
-        line("lost", format!("{}", self.lost));
+        line("lost", format!("{} ({} undelivered)", self.lost, self.undelivered));
         line("items", format!("{}", self.items));
         line("kills (-9)", format!("relay {}, phones {}", self.relay_kills, self.phone_kills));
         line(
@@ -143,6 +145,7 @@ mod tests {
         let good = Report { converged: true, ..Report::default() };
         assert!(good.is_good());
         assert!(!Report { converged: false, ..good.clone() }.is_good());
+        assert!(!Report { undelivered: 1, ..good.clone() }.is_good());
         assert!(!Report { lost: 1, ..good.clone() }.is_good());
         assert!(!Report { faults: vec!["x".into()], ..good.clone() }.is_good());
         assert!(good.to_text().contains("Không mất gì"));

@@ -382,8 +382,10 @@ impl Writer<'_> {
             json!({"id": "read_back", "to": "read_back", "by": "m04"}),
         );
         self.at("21:14", What::Converge { except: vec![late] });
+        // With few phones the recorder's is the late one, and the chair can confirm only what has arrived.
+        let confirmed = if late == recorder { "21:22" } else { "21:14" };
         for vote in ["v1", "v2", "v3"] {
-            self.set("21:14", chair, "minutes", &format!("votes/#{vote}/confirmed_by"), json!("m01"));
+            self.set(confirmed, chair, "minutes", &format!("votes/#{vote}/confirmed_by"), json!("m01"));
         }
         self.append(
             "21:14",
@@ -400,6 +402,7 @@ impl Writer<'_> {
         );
         self.at("21:20", What::Link { phones: vec![late], event: LinkEvent::Heal });
         self.at("21:21", What::Converge { except: vec![] });
+        self.at("21:23", What::Converge { except: vec![] });
     }
 
     /// The recorder begins a block of the minutes and types it.
