@@ -58,6 +58,8 @@ struct Replica {
     ops: BTreeMap<(u64, usize), (Op, Option<u64>)>,
     documents: BTreeMap<String, Document>,
     applied: (u64, usize),
+    /// An operation arrived out of order: the documents are played again before they are next read.
+    stale: bool,
     cursor: u64,
     names: Vec<String>,
     connection: Connection,
@@ -116,15 +118,21 @@ impl Replica {
             return;
         }
         self.ops.insert(key, (op.clone(), seq));
-        if key > self.applied {
-            self.applied = key;
+        self.stale |= key < self.applied;
+        self.applied = self.applied.max(key);
+        if !self.stale {
             self.documents.entry(op.doc.clone()).or_default().apply(&op);
-            return;
         }
-        self.documents.clear();
-        for (op, _) in self.ops.values() {
-            self.documents.entry(op.doc.clone()).or_default().apply(op);
+    }
+
+    fn document(&mut self, doc: &str) -> Option<&mut Document> {
+        if std::mem::take(&mut self.stale) {
+            self.documents.clear();
+            for (op, _) in self.ops.values() {
+                self.documents.entry(op.doc.clone()).or_default().apply(op);
+            }
         }
+        self.documents.get_mut(doc)
     }
 
     fn write(&mut self, line: &Line) -> Result<(), EngineError> {
@@ -227,12 +235,12 @@ impl Engine for Toy {
     }
 
     async fn dump(&mut self, doc: &str) -> Result<Option<Value>, EngineError> {
-        Ok(self.replica().documents.get(doc).map(|document| document.value.clone()))
+        Ok(self.replica().document(doc).map(|document| document.value.clone()))
     }
 
     async fn values(&mut self, doc: &str, path: &Path) -> Result<Vec<Value>, EngineError> {
-        let replica = self.replica();
-        let Some(document) = replica.documents.get(doc) else { return Ok(vec![]) };
+        let mut replica = self.replica();
+        let Some(document) = replica.document(doc) else { return Ok(vec![]) };
         Ok(match document.fields.get(path) {
             Some(standing) => standing.iter().map(|(_, value)| value.clone()).collect(),
             None => path.find(&document.value).cloned().into_iter().collect(),
@@ -249,8 +257,7 @@ impl Engine for Toy {
     ) -> Result<(), EngineError> {
         let (mut gone, mut after, mut unit) = (Vec::new(), None, 0);
         let mut replica = self.replica();
-        let document =
-            replica.documents.get_mut(doc).ok_or_else(|| EngineError("no such document".into()))?;
+        let document = replica.document(doc).ok_or_else(|| EngineError("no such document".into()))?;
         for (id, c, dead) in document.text(path).iter() {
             if !dead && unit < at {
                 after = Some(*id);
@@ -264,8 +271,8 @@ impl Engine for Toy {
     }
 
     async fn set(&mut self, doc: &str, path: &Path, value: &Value) -> Result<(), EngineError> {
-        let replica = self.replica();
-        let standing = replica.documents.get(doc).and_then(|document| document.fields.get(path));
+        let mut replica = self.replica();
+        let standing = replica.document(doc).and_then(|document| document.fields.get(path));
         let over = standing.into_iter().flatten().map(|(id, _)| *id).collect();
         drop(replica);
         self.put(doc, Kind::Set(path.clone(), value.clone(), over))
