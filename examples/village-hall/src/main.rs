@@ -112,16 +112,17 @@ async fn meeting(meeting: &Meeting) -> std::io::Result<ExitCode> {
         directory,
         converge_timeout: Duration::from_secs(60),
     };
-    let outcome = orchestrator::run(&config, &mut Screen::stdout()).await?;
-    println!("\n{}\n{}", outcome.papers, outcome.report.to_text());
-    if !outcome.report.is_good() && meeting.keep.is_none() {
-        let kept = temporary.keep();
-        println!("Stores and logs are kept in {}", kept.display());
+    let outcome = orchestrator::run(&config, &mut Screen::stdout()).await;
+    let good = outcome.as_ref().is_ok_and(|outcome| outcome.report.is_good());
+    if !good && meeting.keep.is_none() {
+        eprintln!("Stores and logs are kept in {}", temporary.keep().display());
     }
+    let outcome = outcome?;
+    println!("\n{}\n{}", outcome.papers, outcome.report.to_text());
     if meeting.json {
         println!("{}", outcome.report.to_json());
     }
-    Ok(if outcome.report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn phones(text: &str) -> Result<usize, String> {
