@@ -96,7 +96,8 @@ impl Relay {
 }
 
 fn branch(secretary: &mut Phone, others: &[(&Phone, Role)]) -> (SpaceId, SpaceId, DocId) {
-    let branch = secretary.found_branch(&DeviceKey::from_seed(&[200; 32]), MemberId([1; 16]), "thư ký").unwrap();
+    let branch =
+        secretary.found_branch(&DeviceKey::from_seed(&[200; 32]), MemberId([1; 16]), "thư ký").unwrap();
     for (i, (other, role)) in others.iter().enumerate() {
         let member = MemberId([2 + i as u8; 16]);
         secretary.admit_device(branch, member, *role, other.join_request(), "điện thoại").unwrap();
@@ -138,8 +139,9 @@ fn an_edit_reaches_the_other_phone_and_is_acknowledged() {
     relay.settle(&mut [(&mut a, pa), (&mut b, pb)]);
     assert_eq!(text_at(&mut a, &doc, &path!["title"]).unwrap(), "1. Biên bản sinh hoạt chi bộ");
     assert_eq!(a.document_hash(&doc).unwrap(), b.document_hash(&doc).unwrap());
-    let changed = std::iter::from_fn(|| a.poll_event())
-        .any(|e| matches!(e, Event::DocumentChanged { doc: d, .. } | Event::DocumentReset { doc: d } if d == doc));
+    let changed = std::iter::from_fn(|| a.poll_event()).any(
+        |e| matches!(e, Event::DocumentChanged { doc: d, .. } | Event::DocumentReset { doc: d } if d == doc),
+    );
     assert!(changed);
 }
 

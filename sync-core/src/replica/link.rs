@@ -247,7 +247,7 @@ impl<S: Store> Replica<S> {
         batch.put(Table::Meta, schema::META_CURSOR, schema::cursor_bytes(&cursor));
     }
 
-    fn handle_ack(&mut self, id: ItemId, seq: Seq, batch: &mut Batch) {
+    pub(super) fn handle_ack(&mut self, id: ItemId, seq: Seq, batch: &mut Batch) {
         if let Some(link) = &mut self.link {
             link.offered.remove(&id);
             link.held_back.remove(&id);
