@@ -261,11 +261,8 @@ impl DeviceSession {
         use crate::wire::Scope;
         match items.scope {
             Scope::Log => {
-                let first = items.items.first().map_or(items.upto, |(seq, _)| *seq);
-                if items.upto < self.cursor
-                    || first < self.cursor
-                    || (first == self.cursor && first < items.upto)
-                {
+                let repeats = items.items.first().is_some_and(|(first, _)| *first <= self.cursor);
+                if items.upto < self.cursor || repeats {
                     return Err(PeerMisbehaved::BadCursor);
                 }
                 self.cursor = items.upto;
