@@ -146,8 +146,11 @@ impl Hub {
                         puts.push((put.number, put.bridged, raw.id()));
                         items.push((raw, key));
                     }
-                    // Its author's certificate may be among the items before it: those first.
-                    Err((_, refusal)) if refusal.code == RejectCode::UnknownAuthor && !items.is_empty() => {
+                    // Its author's certificate or its space may be among the items before it: those first.
+                    Err((_, refusal))
+                        if matches!(refusal.code, RejectCode::UnknownAuthor | RejectCode::UnknownTarget)
+                            && !items.is_empty() =>
+                    {
                         self.with_peer(id, |p| p.puts.push_front(put));
                         break;
                     }
