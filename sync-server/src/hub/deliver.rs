@@ -79,7 +79,6 @@ impl Hub {
     /// Nothing is left to send: says so if that is owed.
     fn finish(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        // A device that no charter here names keeps its cursor: all of its spaces are still ahead of it.
         if !peer.owes_caught_up || peer.reconcile == Reconcile::AwaitingWant || peer.spaces.is_empty() {
             return;
         }
@@ -160,6 +159,10 @@ fn plan_backfill(peer: &mut Peer, spaces: &Spaces) -> Option<Plan> {
 
 /// The next items of the log that the device may read, merged over its spaces in the order of the log.
 fn plan_log(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
+    if peer.spaces.is_empty() {
+        // No charter here names the device yet: its cursor stays, because all of its spaces are ahead of it.
+        return None;
+    }
     let mut heap = BinaryHeap::new();
     for id in &peer.dirty {
         let Some(space) = spaces.get(id) else { continue };
