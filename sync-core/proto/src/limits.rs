@@ -40,6 +40,8 @@ pub const DETAIL_BYTES_MAX: usize = 200;
 pub const CHAINS_PER_MESSAGE_MAX: usize = 4_096;
 /// Ranges of one chain in one `Have` or `Want`.
 pub const RANGES_PER_CHAIN_MAX: usize = 1_024;
+/// Consecutive items that may be missing in a chain when the next one is stored across the gap.
+pub const CHAIN_HOLE_MAX: usize = 4_096;
 /// Spaces in one `CaughtUp`, and backfills in one `Hello`.
 pub const SPACES_PER_MESSAGE_MAX: usize = 16_384;
 /// Sessions of one device that may write in one space: each restored backup uses one.

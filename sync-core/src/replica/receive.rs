@@ -188,7 +188,7 @@ impl<S: Store> Replica<S> {
             let key = ItemKey { chain: item.header().chain(), n: item.header().n().unwrap_or_default() };
             batch.put(Table::DocumentLog, schema::doc_order_key(&doc, order), key.to_bytes());
             self.add_pending(&doc, order, item);
-            self.count_tail(&doc, item);
+            self.count_tail(&doc, item)?;
             touched.insert(doc);
         }
         if own_future {
