@@ -436,3 +436,15 @@ impl Branch {
         World::over(HubConfig::default(), self.records.clone())
     }
 }
+
+/// An item whose header was changed after signing, signed again by `key`: what a client of one's own making could
+/// send. Offsets are those of the header's table.
+pub fn resigned(item: &Item, key: &DeviceKey, change: impl FnOnce(&mut [u8])) -> Bytes {
+    use dinh_proto::item::{HEADER_BYTES, ITEM_OVERHEAD_BYTES};
+    use sha2::{Digest, Sha256};
+    let mut bytes = item.bytes().to_vec();
+    change(&mut bytes[..HEADER_BYTES]);
+    let id = Sha256::new_with_prefix(b"dinh/hdr1\0").chain_update(&bytes[..HEADER_BYTES]).finalize();
+    bytes[HEADER_BYTES..ITEM_OVERHEAD_BYTES].copy_from_slice(&key.sign(b"dinh/itm1\0", &id));
+    bytes.into()
+}
