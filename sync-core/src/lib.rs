@@ -4,6 +4,8 @@
 //! `replica/seal.rs` (an item) → `replica/link.rs` (the session) → the relay → `replica/receive.rs` → [`gate`] →
 //! [`document`] (patches) → [`replica::Event`].
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod document;
 pub mod gate;
 pub mod replica;

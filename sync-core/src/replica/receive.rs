@@ -97,9 +97,12 @@ impl<S: Store> Replica<S> {
         batch: &mut Batch,
         touched: &mut BTreeSet<DocId>,
     ) -> Result<(), ReplicaError> {
-        let Ok(raw) = RawItem::parse(bytes.clone()) else {
-            self.refuse(ItemId::default(), &bytes, RejectCode::Malformed, batch);
-            return Ok(());
+        let raw = match RawItem::parse(bytes.clone()) {
+            Ok(raw) => raw,
+            Err(e) => {
+                self.refuse(ItemId::default(), &bytes, e.reject_code(), batch);
+                return Ok(());
+            }
         };
         if raw.header().kind == Kind::Snapshot {
             return self.take_snapshot(raw, batch, touched);
