@@ -2,8 +2,10 @@
 //!
 //! One edit's way through this package: [`replica`] (`edit`) → [`document`] (a change) → [`store`] (durable) →
 //! `replica/seal.rs` (an item) → `replica/link.rs` (the session) → the relay → `replica/receive.rs` → [`gate`] →
-//! [`document`] (patches) → [`replica::Event`].
+//! [`document`] (patches) → [`replica::Event`]. `client` (a feature) is the driver: a thread, a clock and a socket.
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod document;
 pub mod gate;
 pub mod replica;
