@@ -8,7 +8,7 @@
 //! What devices send is bounded by their credit, and by [`Driver::room`], which holds back readers of sockets
 //! while too much is being verified or stored.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -56,7 +56,7 @@ pub(crate) struct Driver {
 #[derive(Debug)]
 struct State {
     hub: Hub,
-    peers: HashMap<PeerId, Arc<Signals>>,
+    peers: BTreeMap<PeerId, Arc<Signals>>,
     last_peer: u64,
     /// When the timer task will call, as far as it was told.
     armed: Option<Timestamp>,
@@ -400,7 +400,7 @@ impl State {
     fn new(hub: Hub) -> Self {
         Self {
             hub,
-            peers: HashMap::new(),
+            peers: BTreeMap::new(),
             last_peer: 0,
             armed: None,
             appending: VecDeque::new(),

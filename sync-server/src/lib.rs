@@ -3,6 +3,7 @@
 //! [`hub`] is the brain, without IO; [`log`] is the disk; [`Server`] joins them to sockets; [`cli`] is the program.
 
 pub mod cli;
+#[allow(clippy::disallowed_methods, reason = "a driver: it hands the clock to the hub")]
 mod driver;
 mod http;
 pub mod hub;

@@ -1,6 +1,10 @@
 //! The relay as devices meet it: a real process or a server in this one, real sockets, a real file.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and may measure"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

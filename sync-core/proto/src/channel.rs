@@ -32,7 +32,7 @@ pub struct Binding(pub [u8; 32]);
 
 #[derive(Debug, Clone)]
 enum Role {
-    Device(DeviceKey),
+    Device(Box<DeviceKey>),
     Relay,
 }
 
@@ -49,7 +49,7 @@ pub struct Channel {
 impl Channel {
     /// The device's end.
     pub fn device(key: DeviceKey, binding: Binding) -> Self {
-        Self::new(Role::Device(key), binding)
+        Self::new(Role::Device(Box::new(key)), binding)
     }
 
     /// The relay's end.

@@ -188,13 +188,13 @@ impl Conversation {
         }
     }
 
-    /// The transport is suspect (resume from sleep, network change): asks at once whether the peer is there,
-    /// and counts silence from now on.
+    /// The transport is suspect (resume from sleep, network change): asks at once whether the peer is there. If
+    /// it was silent for too long already, the conversation ends here.
     pub(super) fn probe(&mut self, now: Timestamp) {
+        self.handle_timeout(now);
         if self.ended.is_none() && !self.ping_sent {
             self.ping_sent = true;
             self.send(&Message::Ping);
         }
-        let _ = now;
     }
 }
