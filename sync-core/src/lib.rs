@@ -10,3 +10,6 @@ pub mod replica;
 pub mod store;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+
+pub use dinh_proto as proto;
+pub use dinh_proto::channel::PROTOCOL_VERSION;

@@ -1,4 +1,18 @@
 //! The Dinh relay: stores and forwards signed items, and acknowledges only what is durable.
+//!
+//! [`hub`] is the brain, without IO; [`log`] is the disk; [`Server`] joins them to sockets; [`cli`] is the program.
 
+pub mod cli;
+#[allow(clippy::disallowed_methods, reason = "a driver: it hands the clock to the hub")]
+mod driver;
+mod http;
 pub mod hub;
 pub mod log;
+mod metrics;
+mod pool;
+mod server;
+#[doc(hidden)]
+pub mod testing;
+mod ws;
+
+pub use server::{Running, ServeError, Server, ServerConfig};

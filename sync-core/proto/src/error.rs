@@ -117,6 +117,8 @@ pub enum SessionError {
     ClosedByPeer {
         /// Its code.
         code: CloseCode,
+        /// How long it asks this side to stay away, milliseconds; 0 if it does not say.
+        retry_after_ms: u32,
         /// Its words, for logs.
         detail: String,
     },

@@ -35,7 +35,7 @@ impl<S: Store> Replica<S> {
         for (seq, bytes) in items.items {
             let charter_records =
                 self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>();
-            self.take(bytes, &mut batch, &mut touched)?;
+            self.take(seq, bytes, &mut batch, &mut touched)?;
             if self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>() != charter_records
             {
                 grant_seq = grant_seq.max(seq);
@@ -92,6 +92,7 @@ impl<S: Store> Replica<S> {
 
     fn take(
         &mut self,
+        seq: Seq,
         bytes: Bytes,
         batch: &mut Batch,
         touched: &mut BTreeSet<DocId>,
@@ -109,7 +110,11 @@ impl<S: Store> Replica<S> {
         let id = raw.id();
         match self.judge(raw)? {
             Verdict::Keep(item) => self.keep_received(&item, batch, touched)?,
-            Verdict::Have => self.counters.duplicates += 1,
+            Verdict::Have => {
+                self.counters.duplicates += 1;
+                // The relay has it: as good as an acknowledgement.
+                self.handle_ack(id, seq, batch);
+            }
             Verdict::Wait => self.park(id, &bytes, batch),
             Verdict::Refuse(code) => self.refuse(id, &bytes, code, batch),
             Verdict::Fork(item) => self.handle_fork(item, batch, touched)?,
@@ -186,7 +191,7 @@ impl<S: Store> Replica<S> {
             let key = ItemKey { chain: item.header().chain(), n: item.header().n().unwrap_or_default() };
             batch.put(Table::DocumentLog, schema::doc_order_key(&doc, order), key.to_bytes());
             self.add_pending(&doc, order, item);
-            self.count_tail(&doc, item);
+            self.count_tail(&doc, item)?;
             touched.insert(doc);
         }
         if own_future {
@@ -218,7 +223,7 @@ impl<S: Store> Replica<S> {
     fn retry_parked(&mut self, batch: &mut Batch, touched: &mut BTreeSet<DocId>) -> Result<(), ReplicaError> {
         for (order, bytes) in std::mem::take(&mut self.parked) {
             batch.delete(Table::Parked, order.to_be_bytes());
-            self.take(bytes.into(), batch, touched)?;
+            self.take(Seq(0), bytes.into(), batch, touched)?;
         }
         Ok(())
     }

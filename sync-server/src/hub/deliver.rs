@@ -174,6 +174,7 @@ fn plan_log(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
     let start = peer.cursor;
     let mut batch = Batch::new();
     let mut passed = start;
+    let mut passed_own = false;
     let mut full = false;
     while let Some(Reverse((seq, id, index))) = heap.pop() {
         if seq > durable.0 {
@@ -196,7 +197,7 @@ fn plan_log(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
                 batch.push(seq, place, len);
             }
         }
-        peer.own.remove(&seq);
+        passed_own |= peer.own.remove(&seq);
         passed = seq;
         if let Some(next) = slots.get(index + 1) {
             heap.push(Reverse((next.seq, id, index + 1)));
@@ -209,7 +210,8 @@ fn plan_log(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
         peer.dirty.clear();
     }
     let upto = peer.cursor;
-    (!batch.items.is_empty()).then(|| batch.plan(Scope::Log, upto))
+    // Passing its own items moves the device's cursor too, or it would be sent them when it comes back.
+    (passed_own || !batch.items.is_empty()).then(|| batch.plan(Scope::Log, upto))
 }
 
 enum Choice {

@@ -107,7 +107,7 @@ impl Space {
             Some(_) => Ok(()),
             None if n == 1 || bridged => {
                 // A hole may be as long as the sender says, but not the memory that it takes here.
-                let too_far = n as usize > chain.items.len() + limits::PARKED_RUNS_PER_DOCUMENT_MAX * 64;
+                let too_far = n as usize > chain.items.len() + limits::CHAIN_HOLE_MAX;
                 let too_many = chain.held.iter().count() >= limits::RANGES_PER_CHAIN_MAX;
                 if too_far || too_many { Err(ChainRefusal::new(RejectCode::Quota)) } else { Ok(()) }
             }

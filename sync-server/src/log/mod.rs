@@ -19,7 +19,12 @@
 pub mod epochs;
 mod error;
 pub mod index;
+mod redb;
+#[allow(clippy::disallowed_methods, reason = "a driver: it measures how long a commit takes")]
+pub mod writer;
 
 pub use epochs::EpochHistory;
 pub use error::LogError;
 pub use index::{IndexEntry, Position};
+pub use redb::RedbLog;
+pub use writer::Writer;

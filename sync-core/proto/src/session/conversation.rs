@@ -115,8 +115,8 @@ impl Conversation {
                         self.fail(PeerMisbehaved::OutOfTurn("Credit").into());
                     }
                 }
-                Message::Close { code, detail, .. } => {
-                    self.ended = Some(SessionError::ClosedByPeer { code, detail });
+                Message::Close { code, retry_after_ms, detail } => {
+                    self.ended = Some(SessionError::ClosedByPeer { code, retry_after_ms, detail });
                 }
                 message => {
                     let size = body_len + crate::codec::uleb_len(body_len as u64);
