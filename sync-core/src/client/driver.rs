@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::connection::{Connection, Io};
 use super::events::Observers;
 use super::status::{Lifecycle, Status, Traffic};
-use super::transport::{ConnectError, RelayUrl, Socket, connect};
+use super::transport::{ConnectError, RelayUrl, connect};
 use super::{ClientError, Timeouts};
 use crate::replica::{Ended, Event, LinkState, Now, Replica, ReplicaError};
 use crate::store::RedbStore;
@@ -106,7 +106,9 @@ impl Shared {
     }
 }
 
-type Attempt = Pin<Box<dyn Future<Output = Result<(Socket, [u8; 32]), ConnectError>>>>;
+/// A connection and its channel binding.
+type Dialled = Result<(Box<Connection>, [u8; 32]), ConnectError>;
+type Attempt = Pin<Box<dyn Future<Output = Dialled>>>;
 
 enum Transport {
     Idle,
@@ -115,7 +117,7 @@ enum Transport {
 }
 
 enum Progress {
-    Dialled(Result<(Socket, [u8; 32]), ConnectError>),
+    Dialled(Dialled),
     Io(Io),
 }
 
@@ -290,17 +292,21 @@ impl Driver {
         let Some(url) = self.relay.borrow_and_update().clone() else { return };
         tracing::debug!(%url, "connecting");
         self.replica.handle_connecting();
-        let attempt = Box::pin(connect(url, self.timeouts.connect));
+        let dialling = connect(url, self.timeouts.connect);
+        let attempt = Box::pin(async {
+            let (socket, binding) = dialling.await?;
+            Ok((Box::new(Connection::new(socket)), binding))
+        });
         self.transport = Transport::Dialling { attempt, since: now };
     }
 
-    fn handle_dialled(&mut self, result: Result<(Socket, [u8; 32]), ConnectError>) {
+    fn handle_dialled(&mut self, result: Dialled) {
         let now = self.now();
         match result {
-            Ok((socket, binding)) => {
+            Ok((connection, binding)) => {
                 self.shared.connections.fetch_add(1, Ordering::Relaxed);
                 self.replica.handle_connected(now, binding);
-                self.transport = Transport::Open(Box::new(Connection::new(socket)));
+                self.transport = Transport::Open(connection);
             }
             Err(error) => {
                 tracing::debug!(%error, "no connection");

@@ -11,6 +11,7 @@
 //! Every async call works in any runtime, or none: [`block_on`] waits for it on the caller's thread.
 
 mod blocking;
+#[allow(clippy::disallowed_methods, reason = "the one place that reads clocks")]
 mod clock;
 mod connection;
 mod driver;
