@@ -8,7 +8,7 @@
 //! What devices send is bounded by their credit, and by [`Driver::room`], which holds back readers of sockets
 //! while too much is being verified or stored.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -56,7 +56,7 @@ pub(crate) struct Driver {
 #[derive(Debug)]
 struct State {
     hub: Hub,
-    peers: HashMap<PeerId, Arc<Signals>>,
+    peers: BTreeMap<PeerId, Arc<Signals>>,
     last_peer: u64,
     /// When the timer task will call, as far as it was told.
     armed: Option<Timestamp>,
@@ -400,7 +400,7 @@ impl State {
     fn new(hub: Hub) -> Self {
         Self {
             hub,
-            peers: HashMap::new(),
+            peers: BTreeMap::new(),
             last_peer: 0,
             armed: None,
             appending: VecDeque::new(),
@@ -426,4 +426,75 @@ where
 fn wall_time() -> WallTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use dinh_proto::ids::LogEpoch;
+    use dinh_proto::limits;
+
+    use super::*;
+    use crate::hub::HubConfig;
+    use crate::testing::SimDisk;
+
+    fn driver() -> Arc<Driver> {
+        let log = RedbLog::with_backend(SimDisk::new(1).file(), LogEpoch([1; 8])).unwrap();
+        let hub = Hub::new(HubConfig::default(), log.epochs().clone(), log.head(), [0; 32]);
+        Driver::start(hub, Arc::new(log), 16)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_says_nothing_is_ended_on_time() {
+        let driver = driver();
+        let began = Instant::now();
+        let timer = driver.clone();
+        let timer = tokio::spawn(async move { timer.run_timer().await });
+        // The timer already waits, for ever, when the first connection gives it something to wait for.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let (peer, signals) = driver.connect([0; 32]).unwrap();
+        signals.end.notified().await;
+        let waited = began.elapsed() - Duration::from_secs(3);
+        assert!(waited >= limits::HANDSHAKE_TIMEOUT, "{waited:?}");
+        assert!(waited < limits::HANDSHAKE_TIMEOUT + Duration::from_secs(1), "{waited:?}");
+        assert!(signals.has_ended());
+        driver.disconnect(peer);
+        timer.abort();
+        let _ = timer.await;
+        driver.begin_shutdown();
+        assert!(driver.connect([0; 32]).is_none());
+        driver.finish().unwrap();
+        driver.into_log().expect("nothing else holds the log").close().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sockets_are_not_read_while_too_much_is_on_its_way() {
+        let driver = driver();
+        driver.room().await;
+        driver.in_flight.store(IN_FLIGHT_BYTES_MAX + 5, Ordering::Release);
+        let patience = Duration::from_secs(60);
+        assert!(tokio::time::timeout(patience, driver.room()).await.is_err());
+        let waiting = {
+            let driver = driver.clone();
+            tokio::spawn(async move { driver.room().await })
+        };
+        tokio::task::yield_now().await;
+        driver.landed(5);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        driver.landed(1);
+        tokio::time::timeout(patience, waiting).await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_panic_in_the_hub_is_the_end_of_the_relay() {
+        let driver = driver();
+        let in_hub = driver.clone();
+        let panicked = std::thread::spawn(move || {
+            let mut state = in_hub.lock().unwrap();
+            in_hub.call(&mut state, |_, _| panic!("for the test"));
+        });
+        assert!(panicked.join().is_err());
+        assert!(driver.connect([0; 32]).is_none());
+        assert!(driver.failure().borrow().as_ref().unwrap().contains("panicked"));
+    }
 }

@@ -3,8 +3,10 @@
 //! [`hub`] is the brain, without IO; [`log`] is the disk; [`Server`] joins them to sockets; [`cli`] is the program.
 
 pub mod cli;
+#[allow(clippy::disallowed_methods, reason = "a driver: it hands the clock to the hub")]
 mod driver;
 mod http;
+#[warn(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod hub;
 pub mod log;
 mod metrics;

@@ -1,5 +1,11 @@
 //! The contract of the relay's log, on a simulated disk that forgets and on real files.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and may measure"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};

@@ -1,1 +1,158 @@
-fn main() {}
+//! `village-hall`: plays a branch's meeting. Starts itself again as the relay and as each phone.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use village_hall::cast::{PHONES_MAX, PHONES_MIN};
+use village_hall::orchestrator::{self, Config};
+use village_hall::process::Programs;
+use village_hall::screen::Screen;
+use village_hall::story::{CUT_MINUTES, Options};
+
+/// A village branch's meeting: phones edit minutes and a draft resolution, the Wi-Fi goes down, they go on, it comes
+/// back, everybody ends with the same papers and nothing is lost.
+#[derive(Debug, Parser)]
+#[command(name = "village-hall", version)]
+struct Cli {
+    #[command(flatten)]
+    meeting: Meeting,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Debug, Args)]
+struct Meeting {
+    /// Number of phones.
+    #[arg(long, default_value_t = 12, value_parser = phones)]
+    phones: usize,
+    /// Story minutes without Wi-Fi.
+    #[arg(long, default_value_t = CUT_MINUTES, value_parser = clap::value_parser!(u32).range(1..=600))]
+    cut_minutes: u32,
+    /// Draws the extra edits, the kills and the moments at which phones come back.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Real milliseconds in one story minute.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(5..=60_000))]
+    minute_ms: u64,
+    /// Kill the relay with signal 9 while people write and while they come back.
+    #[arg(long)]
+    kill_relay: bool,
+    /// Kill some phones with signal 9 while they write.
+    #[arg(long)]
+    kill_phones: bool,
+    /// Print the report as one line of JSON, last on stdout.
+    #[arg(long)]
+    json: bool,
+    /// Keep the stores and logs here instead of in a temporary folder; must be empty or absent.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Run the relay (used by the program itself).
+    #[command(hide = true)]
+    Relay {
+        /// Where the log is kept.
+        #[arg(long)]
+        data: PathBuf,
+        /// Where to listen.
+        #[arg(long)]
+        listen: std::net::SocketAddr,
+    },
+    /// Run a phone that obeys lines on stdin (used by the program itself).
+    #[command(hide = true)]
+    Phone,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match cli.role {
+        None => runtime.block_on(meeting(&cli.meeting)).unwrap_or_else(|error| failed(&error)),
+        Some(Role::Relay { data, listen }) => {
+            let (data, role) = (data.display(), "relay");
+            failed(&format!("this build has no engine: no {role} on {listen} with {data}"))
+        }
+        Some(Role::Phone) => failed(&"this build has no engine: no phone"),
+    }
+}
+
+async fn meeting(meeting: &Meeting) -> std::io::Result<ExitCode> {
+    let temporary = tempfile::Builder::new().prefix("village-hall-").tempdir()?;
+    let directory = match &meeting.keep {
+        Some(directory) => {
+            std::fs::create_dir_all(directory)?;
+            if std::fs::read_dir(directory)?.next().is_some() {
+                return Err(std::io::Error::other(format!("{} is not empty", directory.display())));
+            }
+            directory.clone()
+        }
+        None => temporary.path().to_owned(),
+    };
+    let config = Config {
+        options: Options {
+            phones: meeting.phones,
+            seed: meeting.seed,
+            cut_minutes: meeting.cut_minutes,
+            minute_ms: meeting.minute_ms,
+            kill_relay: meeting.kill_relay,
+            kill_phones: meeting.kill_phones,
+        },
+        programs: Programs::this()?,
+        directory,
+        converge_timeout: Duration::from_secs(60),
+    };
+    let outcome = orchestrator::run(&config, &mut Screen::stdout()).await;
+    let good = outcome.as_ref().is_ok_and(|outcome| outcome.report.is_good());
+    if !good && meeting.keep.is_none() {
+        eprintln!("Stores and logs are kept in {}", temporary.keep().display());
+    }
+    let outcome = outcome?;
+    println!("\n{}\n{}", outcome.papers, outcome.report.to_text());
+    if meeting.json {
+        println!("{}", outcome.report.to_json());
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn phones(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|error| format!("{error}"))?;
+    if (PHONES_MIN..=PHONES_MAX).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("between {PHONES_MIN} and {PHONES_MAX}"))
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("village-hall: {error}");
+    ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        let cli =
+            Cli::parse_from(["village-hall", "--phones", "14", "--kill-relay", "--kill-phones", "--json"]);
+        assert!(cli.role.is_none() && cli.meeting.kill_relay && cli.meeting.phones == 14);
+        assert!(Cli::try_parse_from(["village-hall", "--phones", "1"]).is_err());
+        let relay = Cli::parse_from(["village-hall", "relay", "--data", "x", "--listen", "127.0.0.1:0"]);
+        assert!(matches!(relay.role, Some(Role::Relay { .. })));
+    }
+}

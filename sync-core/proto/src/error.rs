@@ -46,6 +46,16 @@ pub enum InvalidMessage {
     NotSorted(&'static str),
 }
 
+impl InvalidMessage {
+    /// How an item with such bytes is refused.
+    pub fn reject_code(&self) -> RejectCode {
+        match self {
+            Self::TooLarge { .. } => RejectCode::TooLarge,
+            _ => RejectCode::Malformed,
+        }
+    }
+}
+
 /// The bytes parse, but the peer broke a rule of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -107,6 +117,8 @@ pub enum SessionError {
     ClosedByPeer {
         /// Its code.
         code: CloseCode,
+        /// How long it asks this side to stay away, milliseconds; 0 if it does not say.
+        retry_after_ms: u32,
         /// Its words, for logs.
         detail: String,
     },

@@ -6,6 +6,9 @@ use std::time::Duration;
 pub const FRAME_BYTES_MAX: usize = 65_535;
 /// Plain bytes in one frame: leaves room for a 16-byte authentication tag.
 pub const FRAME_PLAIN_BYTES_MAX: usize = FRAME_BYTES_MAX - 16;
+/// Plain bytes in one frame from a relay: the WebSocket layer keeps a buffer of the largest frame it ever wrote
+/// for each connection, and a relay has tens of thousands.
+pub const RELAY_FRAME_PLAIN_BYTES: usize = 16 * 1024;
 /// Largest message, bytes; it may span frames.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Largest payload of one item, bytes.
@@ -37,6 +40,8 @@ pub const DETAIL_BYTES_MAX: usize = 200;
 pub const CHAINS_PER_MESSAGE_MAX: usize = 4_096;
 /// Ranges of one chain in one `Have` or `Want`.
 pub const RANGES_PER_CHAIN_MAX: usize = 1_024;
+/// Consecutive items that may be missing in a chain when the next one is stored across the gap.
+pub const CHAIN_HOLE_MAX: usize = 4_096;
 /// Spaces in one `CaughtUp`, and backfills in one `Hello`.
 pub const SPACES_PER_MESSAGE_MAX: usize = 16_384;
 /// Sessions of one device that may write in one space: each restored backup uses one.

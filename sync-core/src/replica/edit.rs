@@ -1,5 +1,7 @@
 //! Local edits: durable when they return.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{ChangeHash, DocId};
 use dinh_proto::time::{Timestamp, WallTime};
@@ -7,7 +9,7 @@ use dinh_proto::time::{Timestamp, WallTime};
 use super::event::{LinkState, Origin};
 use super::schema::{self, Batch};
 use super::{Event, Now, Replica, ReplicaError};
-use crate::document::{Document, Edit, EditError, LocalChange, Path, Typing, TypingConfig};
+use crate::document::{Document, DocumentError, Edit, EditError, LocalChange, Path, Typing, TypingConfig};
 use crate::store::{Store, Table};
 
 /// Commit times beyond these are of clocks that are wrong; the document engine does not take them.
@@ -19,6 +21,7 @@ impl<S: Store> Replica<S> {
     ///
     /// # Errors
     /// What `f` returns, [`ReplicaError::NotAuthorised`] by the charter, or the store's. Nothing is changed then.
+    /// If `f` panics, [`ReplicaError::Document`].
     pub fn edit<R>(
         &mut self,
         now: Now,
@@ -42,12 +45,23 @@ impl<S: Store> Replica<S> {
         let open = self.opened(doc)?;
         let before = open.document.actor_tip(&actor).map(|(_, hash)| ChangeHash(*hash.as_bytes()));
         let time_s = (wall.0 / 1_000).min(WALL_S_MAX) as i64;
-        let (result, change) = open.document.edit::<R, ReplicaError>(time_s, message, |edit| Ok(f(edit)?))?;
+        let edited = catch_unwind(AssertUnwindSafe(|| {
+            open.document.edit::<R, ReplicaError>(time_s, message, |edit| Ok(f(edit)?))
+        }));
+        let Ok(edited) = edited else {
+            // Whether the closure or the engine panicked: the document is read again from disk.
+            self.open.remove(doc);
+            return Err(DocumentError::Engine("it panicked in an edit".to_owned()).into());
+        };
+        let (result, change) = edited?;
         let Some(change) = change else { return Ok((result, None)) };
         if let Err(error) = self.keep_change(doc, &actor, before, &change) {
             // The change is in memory and not on disk: the document is read again from disk.
             self.open.remove(doc);
             return Err(error);
+        }
+        if let Some(open) = self.open.get_mut(doc) {
+            open.count_change(change.raw.len());
         }
         self.counters.edits += 1;
         let patches = change.patches;
@@ -116,6 +130,11 @@ impl<S: Store> Replica<S> {
     /// The field lost the focus, or the app wants everything on disk now.
     pub fn flush_text(&mut self, now: Now, doc: &DocId) -> Result<(), ReplicaError> {
         self.flush_typing_of(doc, now.wall)
+    }
+
+    /// The app goes to the background or ends: everything typed is on disk when this returns.
+    pub fn flush_all_text(&mut self, now: Now) -> Result<(), ReplicaError> {
+        self.flush_all_typing(now.wall)
     }
 
     fn typing_config(&self) -> TypingConfig {

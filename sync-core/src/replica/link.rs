@@ -18,6 +18,19 @@ use super::schema::{self, Batch, ItemKey};
 use super::{Event, Now, Outgoing, Replica, ReplicaError};
 use crate::store::{Store, StoreError, Table};
 
+/// How often an extra is offered again when the relay does not know its author or document yet: the record may
+/// be among the extras behind it.
+const EXTRA_ATTEMPTS_MAX: u8 = 16;
+
+/// An item that the relay lacks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extra {
+    pub(super) key: ItemKey,
+    /// What stands before it in its chain is held by neither side.
+    pub(super) bridged: bool,
+    pub(super) attempts: u8,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -29,10 +42,10 @@ pub(super) struct Link {
     /// The exchange covers everything that this device may read, also spaces that the relay does not name.
     pub(super) have_is_complete: bool,
     pub(super) haves: BTreeMap<SpaceId, BTreeMap<Author, Ranges>>,
-    /// Items of other authors, or acknowledged before, that the relay lacks; whether there is a gap before them.
-    pub(super) extras: VecDeque<(ItemKey, bool)>,
+    /// Items that the relay lacks although this device has no acknowledgement outstanding for them.
+    pub(super) extras: VecDeque<Extra>,
     /// Extras that were sent and not answered.
-    pub(super) extras_sent: BTreeMap<ItemId, SpaceId>,
+    pub(super) extras_sent: BTreeMap<ItemId, Extra>,
     /// Items of the outbox that were sent and not answered.
     offered: BTreeSet<ItemId>,
     /// Items of the outbox that were refused for now, and when they are tried again.
@@ -216,29 +229,28 @@ impl<S: Store> Replica<S> {
         let mismatches: Vec<SpaceId> = caught_up
             .sums
             .iter()
-            .filter(|(space, sum)| !self.backfills.contains_key(space) && self.confirmed_sum(space) != *sum)
+            .filter(|(space, sum)| !self.is_uncertain(space) && self.confirmed_sum(space) != *sum)
             .map(|(space, _)| *space)
             .collect();
         self.handle_mismatches(now.mono, &mismatches);
         Ok(())
     }
 
-    /// The checksum of what the relay should have: everything known here that is not on its way.
+    /// Whether nothing can be concluded from the checksum of a space now: it is not received whole yet, or items
+    /// are on their way that the relay may have got from elsewhere too. Their answers will tell.
+    fn is_uncertain(&self, space: &SpaceId) -> bool {
+        let Some(link) = &self.link else { return true };
+        let on_the_way =
+            || link.extras.iter().chain(link.extras_sent.values()).any(|e| e.key.chain.space == *space);
+        self.backfills.contains_key(space) || on_the_way()
+    }
+
+    /// The checksum of what the relay should have: everything known here that is not in the outbox.
     fn confirmed_sum(&self, space: &SpaceId) -> SpaceSum {
         let mut sum = self.sums.get(space).copied().unwrap_or_default();
         let on_the_way =
             self.outbox.values().filter(|e| e.space == *space && matches!(e.what, Outgoing::Item(_)));
         on_the_way.for_each(|e| sum.remove(&e.id));
-        if let Some(link) = &self.link {
-            link.extras_sent.iter().filter(|(_, s)| *s == space).for_each(|(id, _)| sum.remove(id));
-            for (key, _) in link.extras.iter().filter(|(key, _)| key.chain.space == *space) {
-                if let Ok(Some(item)) = self.read_item(&key.chain, key.n)
-                    && !self.outbox_ids.contains_key(&item.id())
-                {
-                    sum.remove(&item.id());
-                }
-            }
-        }
         sum
     }
 
@@ -247,7 +259,7 @@ impl<S: Store> Replica<S> {
         batch.put(Table::Meta, schema::META_CURSOR, schema::cursor_bytes(&cursor));
     }
 
-    fn handle_ack(&mut self, id: ItemId, seq: Seq, batch: &mut Batch) {
+    pub(super) fn handle_ack(&mut self, id: ItemId, seq: Seq, batch: &mut Batch) {
         if let Some(link) = &mut self.link {
             link.offered.remove(&id);
             link.held_back.remove(&id);
@@ -271,7 +283,12 @@ impl<S: Store> Replica<S> {
         detail: &str,
     ) -> Result<(), ReplicaError> {
         let Some(link) = &mut self.link else { return Ok(()) };
-        link.extras_sent.remove(&id);
+        if let Some(extra) = link.extras_sent.remove(&id)
+            && code.fate() == Fate::Later
+            && extra.attempts < EXTRA_ATTEMPTS_MAX
+        {
+            link.extras.push_back(Extra { attempts: extra.attempts + 1, ..extra });
+        }
         link.offered.remove(&id);
         let Some(order) = self.outbox_ids.get(&id).copied() else { return Ok(()) };
         match code.fate() {
@@ -316,14 +333,11 @@ impl<S: Store> Replica<S> {
         self.seal_all()?;
         let Some(link) = &mut self.link else { return Ok(()) };
         while link.session.can_put()
-            && let Some((key, bridged)) = link.extras.pop_front()
+            && let Some(extra) = link.extras.pop_front()
         {
-            let Some(item) = self.store.read(|tx| schema::item(tx, &key))? else { continue };
-            if !self.outbox_ids.contains_key(&item.id()) {
-                link.extras_sent.insert(item.id(), key.chain.space);
-            }
-            if link.offered.insert(item.id()) {
-                link.session.put(item.id(), item.bytes().clone(), bridged);
+            let Some(item) = self.store.read(|tx| schema::item(tx, &extra.key))? else { continue };
+            if link.extras_sent.insert(item.id(), extra).is_none() {
+                link.session.put(item.id(), item.bytes().clone(), extra.bridged);
             }
         }
         for entry in self.outbox.values() {

@@ -38,6 +38,7 @@ use crate::store::{Store, StoreError, Table};
 use documents::OpenDocument;
 pub use error::ReplicaError;
 pub use event::{Event, LinkState, Origin, Refuser, Status};
+pub use link::Ended;
 use link::Link;
 use schema::{Batch, ItemKey};
 

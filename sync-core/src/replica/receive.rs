@@ -35,7 +35,7 @@ impl<S: Store> Replica<S> {
         for (seq, bytes) in items.items {
             let charter_records =
                 self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>();
-            self.take(bytes, &mut batch, &mut touched)?;
+            self.take(seq, bytes, &mut batch, &mut touched)?;
             if self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>() != charter_records
             {
                 grant_seq = grant_seq.max(seq);
@@ -92,13 +92,17 @@ impl<S: Store> Replica<S> {
 
     fn take(
         &mut self,
+        seq: Seq,
         bytes: Bytes,
         batch: &mut Batch,
         touched: &mut BTreeSet<DocId>,
     ) -> Result<(), ReplicaError> {
-        let Ok(raw) = RawItem::parse(bytes.clone()) else {
-            self.refuse(ItemId::default(), &bytes, RejectCode::Malformed, batch);
-            return Ok(());
+        let raw = match RawItem::parse(bytes.clone()) {
+            Ok(raw) => raw,
+            Err(e) => {
+                self.refuse(ItemId::default(), &bytes, e.reject_code(), batch);
+                return Ok(());
+            }
         };
         if raw.header().kind == Kind::Snapshot {
             return self.take_snapshot(raw, batch, touched);
@@ -106,7 +110,11 @@ impl<S: Store> Replica<S> {
         let id = raw.id();
         match self.judge(raw)? {
             Verdict::Keep(item) => self.keep_received(&item, batch, touched)?,
-            Verdict::Have => self.counters.duplicates += 1,
+            Verdict::Have => {
+                self.counters.duplicates += 1;
+                // The relay has it: as good as an acknowledgement.
+                self.handle_ack(id, seq, batch);
+            }
             Verdict::Wait => self.park(id, &bytes, batch),
             Verdict::Refuse(code) => self.refuse(id, &bytes, code, batch),
             Verdict::Fork(item) => self.handle_fork(item, batch, touched)?,
@@ -183,7 +191,7 @@ impl<S: Store> Replica<S> {
             let key = ItemKey { chain: item.header().chain(), n: item.header().n().unwrap_or_default() };
             batch.put(Table::DocumentLog, schema::doc_order_key(&doc, order), key.to_bytes());
             self.add_pending(&doc, order, item);
-            self.count_tail(&doc, item);
+            self.count_tail(&doc, item)?;
             touched.insert(doc);
         }
         if own_future {
@@ -215,7 +223,7 @@ impl<S: Store> Replica<S> {
     fn retry_parked(&mut self, batch: &mut Batch, touched: &mut BTreeSet<DocId>) -> Result<(), ReplicaError> {
         for (order, bytes) in std::mem::take(&mut self.parked) {
             batch.delete(Table::Parked, order.to_be_bytes());
-            self.take(bytes.into(), batch, touched)?;
+            self.take(Seq(0), bytes.into(), batch, touched)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Reconcile: when the cursor is of no use (the relay was restored from a backup) or a checksum does not match,
 //! both sides say what they have, and each sends what the other lacks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dinh_proto::ids::{Author, ChainId, SpaceId};
@@ -10,8 +10,9 @@ use dinh_proto::ranges::Ranges;
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::ChainSet;
 
+use super::link::Extra;
 use super::schema::ItemKey;
-use super::{Replica, ReplicaError};
+use super::{Outgoing, Replica, ReplicaError};
 use crate::store::Store;
 
 /// Reconciles that this device asked for: the pause before the next doubles while they do not help.
@@ -68,21 +69,29 @@ impl<S: Store> Replica<S> {
         theirs.iter().map(|(a, r)| (*a, lack(a, r))).filter(|(_, r)| !r.is_empty()).collect()
     }
 
-    /// Queues what this device holds and the relay lacks, in the order of chains.
+    /// Queues what this device holds and the relay lacks, in the order of chains. What is in the outbox is sent
+    /// from there, after it.
     fn offer_surplus(&mut self, space: SpaceId, theirs: &BTreeMap<Author, Ranges>) {
+        let waiting: BTreeSet<ItemKey> = self
+            .outbox
+            .values()
+            .filter_map(|e| match e.what {
+                Outgoing::Item(key) => Some(key),
+                Outgoing::Snapshot(_) => None,
+            })
+            .collect();
         let nothing = Ranges::default();
-        let mine = self.held.iter().filter(|(chain, _)| chain.space == space);
         let mut extras = Vec::new();
-        for (chain, held) in mine {
+        for (chain, held) in self.held.iter().filter(|(chain, _)| chain.space == space) {
             let theirs = theirs.get(&chain.author).unwrap_or(&nothing);
-            for (from, to) in held.minus(theirs).iter() {
-                for n in from..=to {
+            for n in held.minus(theirs).iter().flat_map(|(from, to)| from..=to) {
+                let key = ItemKey { chain: *chain, n };
+                if !waiting.contains(&key) {
                     let before_is_there = n == 1 || held.contains(n - 1) || theirs.contains(n - 1);
-                    extras.push((ItemKey { chain: *chain, n }, !before_is_there));
+                    extras.push(Extra { key, bridged: !before_is_there, attempts: 0 });
                 }
             }
         }
-        // A chain of the charter can wait for another: the order of arrival is the order in which they counted.
         if let Some(link) = &mut self.link {
             link.extras.extend(extras);
         }

@@ -148,7 +148,7 @@ impl<S: Store> Replica<S> {
             batch.delete(Table::Outbox, order.to_be_bytes());
         }
         if let Some(link) = &mut self.link {
-            link.extras.retain(|(k, _)| *k != key);
+            link.extras.retain(|e| e.key != key);
         }
         Ok(())
     }

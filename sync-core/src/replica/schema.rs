@@ -116,12 +116,11 @@ pub(super) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
+/// Key and value.
+pub(super) type Entry = (Vec<u8>, Vec<u8>);
+
 /// All entries whose key begins with `prefix`, in order.
-pub(super) fn entries(
-    tx: &dyn ReadTx,
-    table: Table,
-    prefix: &[u8],
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+pub(super) fn entries(tx: &dyn ReadTx, table: Table, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
     let mut out = Vec::new();
     tx.scan(table, prefix, prefix_end(prefix).as_deref(), &mut |k, v| {
         out.push((k.to_vec(), v.to_vec()));

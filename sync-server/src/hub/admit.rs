@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{Record, branch_id};
-use dinh_proto::error::{CloseCode, InvalidMessage, RejectCode};
+use dinh_proto::error::{CloseCode, Fate, RejectCode};
 use dinh_proto::ids::{ItemId, Seq};
 use dinh_proto::item::{Item, Kind, Place, RawItem};
 use dinh_proto::keys::DevicePublic;
@@ -146,8 +146,8 @@ impl Hub {
                         puts.push((put.number, put.bridged, raw.id()));
                         items.push((raw, key));
                     }
-                    // Its author's certificate may be among the items before it: those first.
-                    Err((_, refusal)) if refusal.code == RejectCode::UnknownAuthor && !items.is_empty() => {
+                    // The record that it waits for may be among the items before it: those first.
+                    Err((_, refusal)) if refusal.code.fate() == Fate::Later && !items.is_empty() => {
                         self.with_peer(id, |p| p.puts.push_front(put));
                         break;
                     }
@@ -166,11 +166,7 @@ impl Hub {
 
     fn parse(&self, bytes: Bytes) -> Result<(RawItem, DevicePublic), (ItemId, Refusal)> {
         let raw = RawItem::parse(bytes).map_err(|e| {
-            let code = match e {
-                InvalidMessage::TooLarge { .. } => RejectCode::TooLarge,
-                _ => RejectCode::Malformed,
-            };
-            (ItemId::default(), Refusal { code, seq: Seq(0), detail: e.to_string() })
+            (ItemId::default(), Refusal { code: e.reject_code(), seq: Seq(0), detail: e.to_string() })
         })?;
         let header = raw.header();
         let branch = if header.kind == Kind::Charter {

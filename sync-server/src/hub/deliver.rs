@@ -79,7 +79,6 @@ impl Hub {
     /// Nothing is left to send: says so if that is owed.
     fn finish(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        // A device that no charter here names keeps its cursor: all of its spaces are still ahead of it.
         if !peer.owes_caught_up || peer.reconcile == Reconcile::AwaitingWant || peer.spaces.is_empty() {
             return;
         }
@@ -160,6 +159,10 @@ fn plan_backfill(peer: &mut Peer, spaces: &Spaces) -> Option<Plan> {
 
 /// The next items of the log that the device may read, merged over its spaces in the order of the log.
 fn plan_log(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
+    if peer.spaces.is_empty() {
+        // No charter here names the device yet: its cursor stays, because all of its spaces are ahead of it.
+        return None;
+    }
     let mut heap = BinaryHeap::new();
     for id in &peer.dirty {
         let Some(space) = spaces.get(id) else { continue };
@@ -171,6 +174,7 @@ fn plan_log(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
     let start = peer.cursor;
     let mut batch = Batch::new();
     let mut passed = start;
+    let mut passed_own = false;
     let mut full = false;
     while let Some(Reverse((seq, id, index))) = heap.pop() {
         if seq > durable.0 {
@@ -193,7 +197,7 @@ fn plan_log(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
                 batch.push(seq, place, len);
             }
         }
-        peer.own.remove(&seq);
+        passed_own |= peer.own.remove(&seq);
         passed = seq;
         if let Some(next) = slots.get(index + 1) {
             heap.push(Reverse((next.seq, id, index + 1)));
@@ -206,7 +210,8 @@ fn plan_log(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
         peer.dirty.clear();
     }
     let upto = peer.cursor;
-    (!batch.items.is_empty()).then(|| batch.plan(Scope::Log, upto))
+    // Passing its own items moves the device's cursor too, or it would be sent them when it comes back.
+    (passed_own || !batch.items.is_empty()).then(|| batch.plan(Scope::Log, upto))
 }
 
 enum Choice {

@@ -382,9 +382,16 @@ impl Hub {
             peer.owes_caught_up = true;
         }
         let gained: BTreeSet<SpaceId> = readable.difference(&peer.spaces).copied().collect();
-        let reconcile_gained = peer.reconciles_all && peer.session.is_flowing() && !gained.is_empty();
+        let gained_late = peer.session.is_flowing() && !gained.is_empty();
+        let reconcile_gained = peer.reconciles_all && gained_late;
+        // The device may have counted on these spaces before the relay knew of it: their checksums tell it whether
+        // anything is missing.
+        peer.owes_caught_up |= gained_late;
         for space in &gained {
             peer.spaces.insert(*space);
+            if gained_late {
+                peer.changed.insert(*space);
+            }
             let Some(state) = self.spaces.get_mut(space) else { continue };
             state.subscribers.insert(id);
             if state.last() > peer.cursor {

@@ -115,8 +115,8 @@ impl Conversation {
                         self.fail(PeerMisbehaved::OutOfTurn("Credit").into());
                     }
                 }
-                Message::Close { code, detail, .. } => {
-                    self.ended = Some(SessionError::ClosedByPeer { code, detail });
+                Message::Close { code, retry_after_ms, detail } => {
+                    self.ended = Some(SessionError::ClosedByPeer { code, retry_after_ms, detail });
                 }
                 message => {
                     let size = body_len + crate::codec::uleb_len(body_len as u64);
@@ -188,13 +188,13 @@ impl Conversation {
         }
     }
 
-    /// The transport is suspect (resume from sleep, network change): asks at once whether the peer is there,
-    /// and counts silence from now on.
+    /// The transport is suspect (resume from sleep, network change): asks at once whether the peer is there. If
+    /// it was silent for too long already, the conversation ends here.
     pub(super) fn probe(&mut self, now: Timestamp) {
+        self.handle_timeout(now);
         if self.ended.is_none() && !self.ping_sent {
             self.ping_sent = true;
             self.send(&Message::Ping);
         }
-        let _ = now;
     }
 }

@@ -121,6 +121,11 @@ impl DeviceSession {
     pub fn put(&mut self, id: ItemId, bytes: Bytes, bridged: bool) {
         self.puts.push_back((self.next_put, id));
         self.next_put += 1;
+        // An item that does not fit beside those before it goes into a message of its own: the largest item
+        // fills one nearly.
+        if self.batch_bytes + bytes.len() > limits::MESSAGE_FILL_BYTES {
+            self.flush_puts();
+        }
         self.batch_bytes += bytes.len();
         self.batch.push(PutItem { bridged, bytes });
         if self.batch_bytes >= limits::MESSAGE_FILL_BYTES || self.batch.len() == limits::ITEMS_PER_MESSAGE_MAX
@@ -129,8 +134,9 @@ impl DeviceSession {
         }
     }
 
+    /// Sends what waits, if there is credit.
     fn flush_puts(&mut self) {
-        if !self.batch.is_empty() {
+        if !self.batch.is_empty() && self.conversation.may_send() {
             self.batch_bytes = 0;
             let items = std::mem::take(&mut self.batch);
             self.conversation.send(&Message::Put(Put { items }));
@@ -255,11 +261,8 @@ impl DeviceSession {
         use crate::wire::Scope;
         match items.scope {
             Scope::Log => {
-                let first = items.items.first().map_or(items.upto, |(seq, _)| *seq);
-                if items.upto < self.cursor
-                    || first < self.cursor
-                    || (first == self.cursor && first < items.upto)
-                {
+                let repeats = items.items.first().is_some_and(|(first, _)| *first <= self.cursor);
+                if items.upto < self.cursor || repeats {
                     return Err(PeerMisbehaved::BadCursor);
                 }
                 self.cursor = items.upto;

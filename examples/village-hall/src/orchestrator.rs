@@ -1,0 +1,509 @@
+//! Plays a script with real processes: starts them, drives the steps, breaks what the script breaks, and accounts.
+
+mod account;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::action::Action;
+use crate::cast::{Cast, Fixtures};
+use crate::ledger::Ledger;
+use crate::link::Link;
+use crate::process::{News, Order, Phone, Programs, Relay};
+use crate::protocol::{Command, Reply, Start, Status};
+use crate::report::Report;
+use crate::screen::{PhoneStatus, Screen};
+use crate::story::{self, LinkEvent, Options, Step, What};
+
+/// How often phones are asked for the dashboard.
+const REFRESH: Duration = Duration::from_millis(250);
+/// How often copies are compared while everybody waits.
+const COMPARE: Duration = Duration::from_millis(25);
+/// How long one question may take. Phones answer in order, so this covers a paragraph being typed.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// News that may wait for the orchestrator.
+const NEWS_MAX: usize = 16_384;
+
+/// How to run a meeting.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Shapes the script.
+    pub options: Options,
+    /// How to start phones and the relay.
+    pub programs: Programs,
+    /// Where everybody keeps their stores and logs; exists and is empty.
+    pub directory: PathBuf,
+    /// How long everybody may wait for equal copies before the meeting is given up.
+    pub converge_timeout: Duration,
+}
+
+/// What a meeting leaves.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The account.
+    pub report: Report,
+    /// The minutes and the resolution, rendered.
+    pub papers: String,
+}
+
+/// Plays a whole meeting.
+///
+/// # Errors
+/// If processes or sockets cannot be made at all. What goes wrong later is a fault in the report.
+pub async fn run<W: io::Write>(config: &Config, screen: &mut Screen<W>) -> io::Result<Outcome> {
+    let fixtures = Fixtures::load();
+    let cast = Cast::new(&fixtures, config.options.phones);
+    let steps = story::script(&fixtures, &cast, &config.options);
+    let started = Instant::now();
+    let mut hall = Hall::open(config, cast).await?;
+    screen.say(&format!(
+        "{} phones and a relay run; stores in {}",
+        hall.phones.len(),
+        config.directory.display()
+    ));
+    if hall.found().await.is_some() {
+        hall.watch();
+        hall.play(&steps, screen).await?;
+    }
+    let outcome = hall.account(started).await;
+    screen.show(&hall.dashboard());
+    screen.finish();
+    hall.close().await;
+    Ok(outcome)
+}
+
+struct Hall<'a> {
+    config: &'a Config,
+    cast: Cast,
+    relay: Option<Relay>,
+    links: Vec<Link>,
+    phones: Vec<Phone>,
+    starts: Vec<Start>,
+    /// For each phone what opens its documents again after a restart.
+    opens: Vec<Vec<Command>>,
+    dead: BTreeSet<usize>,
+    news: mpsc::Receiver<(usize, News)>,
+    /// Edits that were ordered and not answered, and whose they are.
+    waiting: BTreeMap<u32, usize>,
+    ledger: Ledger,
+    report: Report,
+    /// The last event of the return after the cut.
+    healed: Option<Instant>,
+    surveys: Arc<Mutex<Survey>>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+/// What phones said when they were last asked; a phone that did not answer is not in it.
+type Survey = BTreeMap<usize, (Status, Vec<(String, Option<String>)>)>;
+
+impl<'a> Hall<'a> {
+    async fn open(config: &'a Config, cast: Cast) -> io::Result<Self> {
+        let data = config.directory.join("relay");
+        std::fs::create_dir_all(&data)?;
+        let relay = Relay::start(&config.programs, &data, &config.directory.join("relay.log")).await?;
+        let upstream = address(&relay)?;
+        let (sender, news) = mpsc::channel(NEWS_MAX);
+        let (mut links, mut phones, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+        for (phone, person) in cast.people.iter().enumerate() {
+            let seed = config.options.seed.wrapping_mul(1_000).wrapping_add(phone as u64);
+            let link = Link::start(upstream, seed).await?;
+            let directory = config.directory.join(format!("phone-{phone:02}"));
+            std::fs::create_dir_all(&directory)?;
+            let log = config.directory.join(format!("phone-{phone:02}.log"));
+            phones.push(Phone::spawn(&config.programs, phone, log, sender.clone())?);
+            starts.push(Start {
+                phone,
+                person: person.clone(),
+                directory: directory.display().to_string(),
+                relay: link.address().to_string(),
+                relay_info: relay.ready().clone(),
+                seed,
+            });
+            links.push(link);
+        }
+        let report = Report {
+            phones: cast.people.len(),
+            seed: config.options.seed,
+            documents: cast.documents.len(),
+            ..Report::default()
+        };
+        Ok(Self {
+            config,
+            opens: vec![Vec::new(); cast.people.len()],
+            cast,
+            relay: Some(relay),
+            links,
+            phones,
+            starts,
+            dead: BTreeSet::new(),
+            news,
+            waiting: BTreeMap::new(),
+            ledger: Ledger::default(),
+            report,
+            healed: None,
+            surveys: Arc::default(),
+            watcher: None,
+        })
+    }
+
+    /// Starts every phone, founds the branch, joins everybody, makes the documents. `None` and a fault if that fails.
+    async fn found(&mut self) -> Option<()> {
+        let starts: Vec<_> = self.starts.iter().cloned().map(Command::Start).enumerate().collect();
+        let mut cards = Vec::new();
+        for reply in self.ask_all(starts).await.into_values() {
+            match reply {
+                Reply::Ready { card } => cards.push(card),
+                other => return self.fault(format!("a phone does not start: {other:?}")),
+            }
+        }
+        let (people, spaces) = (self.cast.people.clone(), self.cast.spaces.clone());
+        let invites = match self.ask(0, Command::Found { cards, people, spaces }).await {
+            Some(Reply::Founded { invites }) if invites.len() == self.phones.len() => invites,
+            other => return self.fault(format!("the branch is not founded: {other:?}")),
+        };
+        let joins = invites.into_iter().map(|invite| Command::Join { invite }).enumerate().collect();
+        self.all_done(joins).await?;
+        for document in self.cast.documents.clone() {
+            let (doc, space) = (document.name, document.space);
+            let create =
+                Command::Create { doc: doc.clone(), space: space.clone(), content: document.content };
+            let doc_id = match self.ask(document.creator, create).await {
+                Some(Reply::Created { doc_id }) => doc_id,
+                other => return self.fault(format!("{doc} is not made: {other:?}")),
+            };
+            let readers = self.cast.readers(&doc).to_vec();
+            let open = Command::Open { doc, space, doc_id };
+            for reader in &readers {
+                self.opens[*reader].push(open.clone());
+            }
+            let others = readers.into_iter().filter(|reader| *reader != document.creator);
+            self.all_done(others.map(|reader| (reader, open.clone())).collect()).await?;
+        }
+        Some(())
+    }
+
+    async fn all_done(&mut self, commands: Vec<(usize, Command)>) -> Option<()> {
+        let count = commands.len();
+        let replies = self.ask_all(commands).await;
+        match replies.iter().find(|(_, reply)| **reply != Reply::Done) {
+            Some((phone, reply)) => self.fault(format!("phone {phone}: {reply:?}")),
+            None if replies.len() < count => self.fault("a phone did not answer".into()),
+            None => Some(()),
+        }
+    }
+
+    async fn play<W: io::Write>(&mut self, steps: &[Step], screen: &mut Screen<W>) -> io::Result<()> {
+        let mut origin = Instant::now();
+        for step in steps {
+            let due = origin + Duration::from_millis(step.at_ms);
+            loop {
+                tokio::select! {
+                    news = self.news.recv() => self.note(news),
+                    () = sleep_until(due) => break,
+                    () = sleep(REFRESH) => screen.show(&self.dashboard()),
+                }
+            }
+            if self.relay.as_mut().is_some_and(Relay::has_ended) {
+                self.fault::<()>("the relay ended by itself".into());
+            }
+            if !self.report.faults.is_empty() {
+                break;
+            }
+            let began = Instant::now();
+            self.perform(step, screen).await?;
+            if matches!(step.what, What::Converge { .. }) {
+                origin += began.elapsed();
+            }
+        }
+        Ok(())
+    }
+
+    async fn perform<W: io::Write>(&mut self, step: &Step, screen: &mut Screen<W>) -> io::Result<()> {
+        match &step.what {
+            What::Say { vi, en } => screen.say(&format!("{vi}\n        {en}")),
+            What::Edit { phone, action } => self.edit(step.id, *phone, action).await,
+            What::Link { phones, event } => self.link(phones, *event),
+            What::Converge { except } => self.converge(except, screen).await,
+            What::ShowValues { doc, path } => {
+                let command = Command::Values { doc: doc.clone(), path: path.clone() };
+                if let Some(Reply::Values { values }) = self.ask(self.cast.phone_of("m01"), command).await {
+                    let values: Vec<String> = values.iter().map(Value::to_string).collect();
+                    screen.say(&format!("        {doc} {path}: {}", values.join("  |  ")));
+                }
+            }
+            What::KillRelay => {
+                if let Some(relay) = self.relay.take() {
+                    relay.kill().await?;
+                    self.report.relay_kills += 1;
+                }
+            }
+            What::RestartRelay => self.restart_relay().await?,
+            What::KillPhone(phone) => {
+                self.dead.insert(*phone);
+                self.report.phone_kills += 1;
+                self.phones[*phone].order(Order::Kill).await;
+                screen.say(&format!("        kill -9: {}", self.cast.people[*phone].name));
+            }
+            What::RestartPhone(phone) => {
+                let (start, opens) = (self.starts[*phone].clone(), self.opens[*phone].clone());
+                self.phones[*phone].order(Order::Restart(Box::new(start), opens)).await;
+                self.dead.remove(phone);
+                self.healed = self.healed.map(|_| Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    async fn edit(&mut self, step: u32, phone: usize, action: &Action) {
+        self.waiting.insert(step, phone);
+        self.ledger.sent(step, phone, action);
+        // Fast typists: a burst every fiftieth of a story minute.
+        let typing_ms = (self.config.options.minute_ms / 50).max(1);
+        self.phones[phone].order(Order::Do { step, action: action.clone(), typing_ms }).await;
+    }
+
+    fn link(&mut self, phones: &[usize], event: LinkEvent) {
+        for link in phones.iter().filter_map(|phone| self.links.get(*phone)) {
+            match event {
+                LinkEvent::Cut => link.cut(),
+                LinkEvent::HalfOpen => link.half_open(),
+                LinkEvent::Slow(conditions) => link.slow(conditions),
+                LinkEvent::Heal => link.heal(),
+            }
+        }
+        if event == LinkEvent::Heal {
+            self.healed = Some(Instant::now());
+        }
+    }
+
+    async fn restart_relay(&mut self) -> io::Result<()> {
+        let directory = &self.config.directory;
+        let relay =
+            Relay::start(&self.config.programs, &directory.join("relay"), &directory.join("relay.log"))
+                .await?;
+        let upstream = address(&relay)?;
+        for link in &self.links {
+            link.set_upstream(upstream);
+        }
+        for start in &mut self.starts {
+            start.relay_info = relay.ready().clone();
+        }
+        self.relay = Some(relay);
+        self.healed = self.healed.map(|_| Instant::now());
+        Ok(())
+    }
+
+    /// Waits until every phone that is not away has answered its edits, has nothing pending and holds equal copies.
+    async fn converge<W: io::Write>(&mut self, except: &[usize], screen: &mut Screen<W>) {
+        let deadline = Instant::now() + self.config.converge_timeout;
+        let here: Vec<usize> = (0..self.phones.len()).filter(|phone| !except.contains(phone)).collect();
+        let mut shown = Instant::now();
+        loop {
+            while let Ok(news) = self.news.try_recv() {
+                self.note(Some(news));
+            }
+            if !self.report.faults.is_empty() {
+                return;
+            }
+            let busy = self.waiting.values().any(|phone| here.contains(phone));
+            if !busy && self.equal(&survey(&self.phones, &here).await, &here) {
+                break;
+            }
+            if Instant::now() > deadline {
+                let seconds = self.config.converge_timeout.as_secs();
+                let why = self.differences(&survey(&self.phones, &here).await, &here);
+                self.fault::<()>(format!("no equal copies after {seconds} s: {why}"));
+                return;
+            }
+            if shown.elapsed() > REFRESH {
+                screen.show(&self.dashboard());
+                shown = Instant::now();
+            }
+            sleep(COMPARE).await;
+        }
+        if let (Some(healed), None) = (self.healed, self.report.heal_ms) {
+            let ms = u64::try_from(healed.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.report.heal_ms = Some(ms);
+            screen.say(&format!("        Mọi máy giống nhau sau {ms} ms. · All copies are equal again."));
+        }
+    }
+
+    fn equal(&self, survey: &Survey, phones: &[usize]) -> bool {
+        self.differences(survey, phones).is_empty()
+    }
+
+    /// Why these phones are not settled, for people; empty when they are.
+    fn differences(&self, survey: &Survey, phones: &[usize]) -> String {
+        let mut why = String::new();
+        let mut hashes: BTreeMap<&str, &str> = BTreeMap::new();
+        for phone in phones {
+            let Some((status, held)) = survey.get(phone) else {
+                let _ = write!(why, "phone {phone} does not answer; ");
+                continue;
+            };
+            if status.pending > 0 {
+                let _ = write!(why, "phone {phone} has {} pending; ", status.pending);
+            }
+            for document in self.cast.documents.iter().filter(|document| self.reads(*phone, &document.name)) {
+                let hash = held
+                    .iter()
+                    .find(|(name, _)| *name == document.name)
+                    .and_then(|(_, hash)| hash.as_deref());
+                let Some(hash) = hash else {
+                    let _ = write!(why, "phone {phone} lacks {}; ", document.name);
+                    continue;
+                };
+                if *hashes.entry(&document.name).or_insert(hash) != hash {
+                    let _ = write!(why, "phone {phone} has another {}; ", document.name);
+                }
+            }
+        }
+        why
+    }
+
+    fn note(&mut self, news: Option<(usize, News)>) {
+        let Some((phone, news)) = news else { return };
+        match news {
+            News::Answered { step, reply } => {
+                self.waiting.remove(&step);
+                match reply {
+                    Reply::Edited { us_max, replaced, .. } => {
+                        self.ledger.saved(step, replaced);
+                        self.report.edit_ms_max = self.report.edit_ms_max.max(us_max as f64 / 1000.0);
+                    }
+                    Reply::Skipped { reason, .. } => {
+                        tracing::info!(phone, step, reason, "skipped");
+                        self.ledger.skipped(step);
+                        self.report.skipped += 1;
+                    }
+                    other => drop(self.fault::<()>(format!("phone {phone}, step {step}: {other:?}"))),
+                }
+            }
+            News::Broken(why) => drop(self.fault::<()>(why)),
+            News::Running | News::Killed => {}
+        }
+    }
+
+    fn fault<T>(&mut self, what: String) -> Option<T> {
+        self.report.faults.push(what);
+        None
+    }
+
+    fn reads(&self, phone: usize, doc: &str) -> bool {
+        self.cast.readers(doc).contains(&phone)
+    }
+
+    async fn ask(&self, phone: usize, command: Command) -> Option<Reply> {
+        self.ask_all(vec![(phone, command)]).await.remove(&phone)
+    }
+
+    async fn ask_all(&self, commands: Vec<(usize, Command)>) -> BTreeMap<usize, Reply> {
+        ask_all(&self.phones, commands).await
+    }
+
+    /// Keeps the dashboard's numbers fresh beside the script.
+    fn watch(&mut self) {
+        let (phones, surveys) = (self.phones.clone(), Arc::clone(&self.surveys));
+        let all: Vec<usize> = (0..phones.len()).collect();
+        self.watcher = Some(tokio::spawn(async move {
+            loop {
+                let fresh = survey(&phones, &all).await;
+                *surveys.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+                sleep(REFRESH).await;
+            }
+        }));
+    }
+
+    fn dashboard(&self) -> Vec<PhoneStatus> {
+        let survey = self.surveys.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let usual = usual_hashes(&survey);
+        let row = |(phone, person): (usize, &crate::cast::Person)| {
+            let documents = self.opens[phone].len();
+            let mut row = PhoneStatus {
+                name: person.name.clone(),
+                role: person.role.replace('_', " "),
+                dead: self.dead.contains(&phone),
+                documents,
+                ..PhoneStatus::default()
+            };
+            if let Some((status, hashes)) = survey.get(&phone) {
+                (row.connection, row.pending, row.items) = (status.connection, status.pending, status.items);
+                row.equal = hashes
+                    .iter()
+                    .filter(|(doc, hash)| hash.is_some() && usual.get(doc) == Some(&hash))
+                    .count();
+            }
+            row
+        };
+        self.cast.people.iter().enumerate().map(row).collect()
+    }
+
+    async fn close(&mut self) {
+        if let Some(watcher) = self.watcher.take() {
+            watcher.abort();
+        }
+        let quits = (0..self.phones.len()).map(|phone| (phone, Command::Quit)).collect();
+        // A phone that hangs is killed when its task is dropped.
+        let _ = timeout(Duration::from_secs(3), self.ask_all(quits)).await;
+        if let Some(relay) = self.relay.take() {
+            let _ = relay.kill().await;
+        }
+    }
+}
+
+fn address(relay: &Relay) -> io::Result<SocketAddr> {
+    relay.ready().listening.parse().map_err(io::Error::other)
+}
+
+/// Asks several phones at once. Phones that are dead or too slow are not in the answer.
+async fn ask_all(phones: &[Phone], commands: Vec<(usize, Command)>) -> BTreeMap<usize, Reply> {
+    let mut asking = JoinSet::new();
+    for (index, command) in commands {
+        let phone = phones[index].clone();
+        asking.spawn(async move { (index, timeout(ANSWER_TIMEOUT, phone.ask(command)).await) });
+    }
+    let mut replies = BTreeMap::new();
+    while let Some(answer) = asking.join_next().await {
+        if let Ok((index, Ok(Some(reply)))) = answer {
+            replies.insert(index, reply);
+        }
+    }
+    replies
+}
+
+async fn survey(phones: &[Phone], which: &[usize]) -> Survey {
+    let all = |command: Command| which.iter().map(|phone| (*phone, command.clone())).collect();
+    let statuses = ask_all(phones, all(Command::Status)).await;
+    let mut hashes = ask_all(phones, all(Command::DocumentHashes)).await;
+    let pair = |(phone, status)| match (status, hashes.remove(&phone)) {
+        (Reply::Status(status), Some(Reply::Hashes { hashes })) => Some((phone, (status, hashes))),
+        _ => None,
+    };
+    statuses.into_iter().filter_map(pair).collect()
+}
+
+/// For each document the hash that most phones hold.
+fn usual_hashes(survey: &Survey) -> BTreeMap<&String, &Option<String>> {
+    let mut counts: BTreeMap<(&String, &Option<String>), usize> = BTreeMap::new();
+    for (doc, hash) in survey.values().flat_map(|(_, hashes)| hashes) {
+        *counts.entry((doc, hash)).or_default() += 1;
+    }
+    let mut usual: BTreeMap<&String, (&Option<String>, usize)> = BTreeMap::new();
+    for ((doc, hash), count) in counts {
+        let best = usual.entry(doc).or_insert((hash, count));
+        if count > best.1 {
+            *best = (hash, count);
+        }
+    }
+    usual.into_iter().map(|(doc, (hash, _))| (doc, hash)).collect()
+}

@@ -1,0 +1,243 @@
+//! The line protocol between the orchestrator and a phone or the relay: one JSON object a line on stdin and stdout.
+//!
+//! Every [`Request`] carries an id; exactly one [`Reply`] answers it with the same id, in any order, unless the phone
+//! dies first. Lines of a child that are not JSON objects of this protocol are ignored, so that a library which prints
+//! does not break the meeting.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::action::{Action, Path};
+use crate::cast::{Person, Space};
+
+/// Longest line either side reads.
+pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// From the orchestrator to a phone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the orchestrator, unique in one run of the phone's process.
+    pub id: u64,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What a phone can be told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Open the store and connect. First command of every process, also after a restart.
+    Start(Start),
+    /// Found the branch with these devices: one card for each phone, in order of phones. Sent once, to phone 0.
+    Found {
+        /// What each phone answered to `Start`.
+        cards: Vec<String>,
+        /// Who holds each phone.
+        people: Vec<Person>,
+        /// The audiences.
+        spaces: Vec<Space>,
+    },
+    /// Join the branch with what phone 0 answered to `Found` for this phone.
+    Join {
+        /// Opaque to the orchestrator.
+        invite: String,
+    },
+    /// Make a document; answered with its id.
+    Create {
+        /// Name in the meeting.
+        doc: String,
+        /// Name of its space.
+        space: String,
+        /// What it holds at first.
+        content: Value,
+    },
+    /// Use an existing document under a name. Sent again after a restart. Need not wait until the document has arrived.
+    Open {
+        /// Name in the meeting.
+        doc: String,
+        /// Name of its space.
+        space: String,
+        /// What the creator answered.
+        doc_id: String,
+    },
+    /// Make an edit; answered when it is on this phone's disk.
+    Do {
+        /// Step of the script.
+        step: u32,
+        /// The edit.
+        action: Action,
+        /// Real milliseconds between two bursts of typing.
+        typing_ms: u64,
+    },
+    /// Ask for the state of the session.
+    Status,
+    /// Ask for the hash of every open document's heads.
+    DocumentHashes,
+    /// Ask for a whole document as JSON.
+    Dump {
+        /// Name in the meeting.
+        doc: String,
+    },
+    /// Ask for all values that stand at a field: the winner, then those in conflict with it.
+    Values {
+        /// Name in the meeting.
+        doc: String,
+        /// The field.
+        path: Path,
+    },
+    /// Close the store and exit.
+    Quit,
+}
+
+/// What a phone needs to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// Index of the phone.
+    pub phone: usize,
+    /// Who holds it.
+    pub person: Person,
+    /// Where this phone keeps its store; exists.
+    pub directory: String,
+    /// `host:port` of this phone's link, which leads to the relay.
+    pub relay: String,
+    /// The line that the relay printed when it was ready: its key and whatever else phones must know.
+    pub relay_info: RelayReady,
+    /// Seeds this phone's back-off.
+    pub seed: u64,
+}
+
+/// From a phone to the orchestrator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Response {
+    /// Of the request.
+    pub id: u64,
+    /// The answer.
+    pub reply: Reply,
+}
+
+/// What a phone answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// To `Start`: the card with this device's public keys, opaque to the orchestrator.
+    Ready {
+        /// Shown to phone 0.
+        card: String,
+    },
+    /// To `Found`: one invite for each phone, in order.
+    Founded {
+        /// Each goes to its phone in `Join`.
+        invites: Vec<String>,
+    },
+    /// To `Join`, `Open` and `Quit`.
+    Done,
+    /// To `Create`.
+    Created {
+        /// Goes to other phones in `Open`.
+        doc_id: String,
+    },
+    /// To `Do`: the edit is on this phone's disk.
+    Edited {
+        /// Step of the script.
+        step: u32,
+        /// Longest time that one call into the engine took, in microseconds.
+        us_max: u64,
+        /// How many calls it took.
+        calls: u32,
+        /// For `Set`: the values that stood there on this phone just before; they were causally overwritten.
+        replaced: Vec<Value>,
+    },
+    /// To `Do`: there was nothing to edit, for instance because the phrase had been replaced by somebody else.
+    Skipped {
+        /// Step of the script.
+        step: u32,
+        /// Why.
+        reason: String,
+    },
+    /// To `Status`.
+    Status(Status),
+    /// To `DocumentHashes`.
+    Hashes {
+        /// Name and hash; a document that has not arrived has none.
+        hashes: Vec<(String, Option<String>)>,
+    },
+    /// To `Dump`.
+    Dump {
+        /// The document, or null when it has not arrived.
+        value: Value,
+    },
+    /// To `Values`.
+    Values {
+        /// The winner first.
+        values: Vec<Value>,
+    },
+    /// The command failed.
+    Failed {
+        /// Why.
+        error: String,
+    },
+}
+
+/// State of a phone's session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// How it stands with the relay.
+    pub connection: Connection,
+    /// Items on this phone that the relay has not acknowledged.
+    pub pending: u64,
+    /// Last `Seq` that this phone has stored.
+    pub last_seq: u64,
+    /// Items that this phone holds, its own and others'.
+    pub items: u64,
+}
+
+/// How a phone stands with the relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Connection {
+    /// No connection.
+    #[default]
+    Offline,
+    /// Dialling or shaking hands.
+    Connecting,
+    /// Connected, receiving what it lacks.
+    CatchingUp,
+    /// Connected and up to date.
+    Live,
+}
+
+/// First line that the relay's process prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayReady {
+    /// `ip:port` where it listens.
+    pub listening: String,
+    /// Its public key or whatever else phones pin; opaque to the orchestrator.
+    #[serde(default)]
+    pub key: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lines_round_trip() {
+        let action = Action::Set { doc: "d".into(), path: "a/#b/c".parse().unwrap(), value: json!("ừ") };
+        let request = Request { id: 7, command: Command::Do { step: 3, action, typing_ms: 2 } };
+        let line = serde_json::to_string(&request).unwrap();
+        assert!(!line.contains('\n'));
+        assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
+
+        let response = Response { id: 7, reply: Reply::Status(Status { pending: 2, ..Status::default() }) };
+        let line = serde_json::to_string(&response).unwrap();
+        assert_eq!(serde_json::from_str::<Response>(&line).unwrap(), response);
+    }
+
+    #[test]
+    fn noise_is_not_a_response() {
+        assert!(serde_json::from_str::<Response>("running 1 test").is_err());
+        assert!(serde_json::from_str::<Response>("{\"id\":1}").is_err());
+    }
+}

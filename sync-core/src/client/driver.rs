@@ -1,0 +1,532 @@
+//! One thread, one task, one `select!`: commands, the socket, timers.
+//!
+//! Nothing here waits for the network: connecting is a future among others, reading always goes on, and frames
+//! are pulled from the replica when the socket can take them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::ThreadId;
+use std::time::Duration;
+
+use dinh_proto::error::SessionError;
+use dinh_proto::session::Reconnect;
+use dinh_proto::time::Timestamp;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::clock::Clock;
+use super::connection::{Connection, Io};
+use super::events::Observers;
+use super::status::{Lifecycle, Status, Traffic};
+use super::transport::{ConnectError, RelayUrl, connect};
+use super::{ClientError, Timeouts};
+use crate::replica::{Ended, Event, LinkState, Now, Replica, ReplicaError};
+use crate::store::RedbStore;
+
+/// Commands in a row before the socket gets a turn.
+const COMMANDS_IN_A_ROW: u32 = 32;
+/// Frames that an ended conversation may still send.
+const LAST_FRAMES_MAX: usize = 8;
+/// How often the clocks are compared at least, to notice that the device slept.
+const LOOK_AT_CLOCKS: Duration = Duration::from_secs(15);
+/// A connection attempt younger than this is not begun again when the network changes.
+const YOUNG_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// What runs on the driver's thread with the replica to itself.
+pub(super) type Job = Box<dyn FnOnce(&mut Replica<RedbStore>, Now) + Send>;
+
+/// What handles send.
+pub(super) enum Command {
+    Job(Job),
+    Shutdown(oneshot::Sender<Result<(), ClientError>>),
+}
+
+/// What the driver and its handles share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) status: watch::Sender<Status>,
+    pub(super) observers: Observers,
+    /// Why the driver stopped by itself.
+    pub(super) failure: OnceLock<ClientError>,
+    /// The app says that the connection may be dead.
+    pub(super) suspect: Notify,
+    pub(super) thread: OnceLock<ThreadId>,
+    bytes_up: AtomicU64,
+    bytes_down: AtomicU64,
+    frames_up: AtomicU64,
+    frames_down: AtomicU64,
+    connections: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(status: Status, events_max: usize) -> Self {
+        Self {
+            status: watch::Sender::new(status),
+            observers: Observers::new(events_max),
+            failure: OnceLock::new(),
+            suspect: Notify::new(),
+            thread: OnceLock::new(),
+            bytes_up: AtomicU64::new(0),
+            bytes_down: AtomicU64::new(0),
+            frames_up: AtomicU64::new(0),
+            frames_down: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        let of = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Traffic {
+            bytes_up: of(&self.bytes_up),
+            bytes_down: of(&self.bytes_down),
+            frames_up: of(&self.frames_up),
+            frames_down: of(&self.frames_down),
+            connections: of(&self.connections),
+        }
+    }
+
+    /// The driver can do nothing more. The first reason counts.
+    pub(super) fn fail(&self, error: ClientError) {
+        tracing::error!(%error, "the client stops");
+        let _ = self.failure.set(error);
+    }
+
+    /// Why a command got no answer.
+    pub(super) fn gone(&self) -> ClientError {
+        self.failure.get().map_or(ClientError::Closed, |e| ClientError::Stopped(Arc::new(e.clone())))
+    }
+
+    pub(super) fn ended(&self, lifecycle: Lifecycle) {
+        self.status.send_modify(|status| {
+            status.link = LinkState::Offline;
+            status.lifecycle = lifecycle;
+        });
+        self.observers.end();
+    }
+}
+
+/// A connection and its channel binding.
+type Dialled = Result<(Box<Connection>, [u8; 32]), ConnectError>;
+type Attempt = Pin<Box<dyn Future<Output = Dialled>>>;
+
+enum Transport {
+    Idle,
+    Dialling { attempt: Attempt, since: Timestamp },
+    Open(Box<Connection>),
+}
+
+enum Progress {
+    Dialled(Dialled),
+    Io(Io),
+}
+
+impl Transport {
+    async fn next(&mut self) -> Progress {
+        match self {
+            Self::Idle => std::future::pending().await,
+            Self::Dialling { attempt, .. } => Progress::Dialled(attempt.await),
+            Self::Open(connection) => Progress::Io(connection.next().await),
+        }
+    }
+}
+
+enum Turn {
+    Command(Option<Command>),
+    Progress(Progress),
+    Suspect,
+    RelayChanged,
+    Timer,
+}
+
+/// The error is final: the driver stops.
+type Step = Result<(), ClientError>;
+
+pub(super) struct Driver {
+    pub(super) replica: Replica<RedbStore>,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) relay: watch::Receiver<Option<RelayUrl>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) timeouts: Timeouts,
+    clock: Clock,
+    reconnect: Reconnect,
+    transport: Transport,
+    trouble: Option<String>,
+    commands_in_a_row: u32,
+}
+
+impl Driver {
+    pub(super) fn new(
+        replica: Replica<RedbStore>,
+        commands: mpsc::Receiver<Command>,
+        relay: watch::Receiver<Option<RelayUrl>>,
+        shared: Arc<Shared>,
+        timeouts: Timeouts,
+        seed: [u8; 32],
+    ) -> Self {
+        Self {
+            replica,
+            commands,
+            relay,
+            shared,
+            timeouts,
+            clock: Clock::start(),
+            reconnect: Reconnect::new(seed),
+            transport: Transport::Idle,
+            trouble: None,
+            commands_in_a_row: 0,
+        }
+    }
+
+    /// Runs until shutdown, or until the store fails.
+    pub(super) async fn run(mut self) {
+        let shared = self.shared.clone();
+        match self.work().await {
+            Ok(reply) => self.close(reply).await,
+            Err(error) => {
+                shared.fail(error.clone());
+                // The store first, so that who learns of the failure can open it again.
+                drop(self.replica);
+                shared.ended(Lifecycle::Stopped(error));
+            }
+        }
+    }
+
+    async fn work(&mut self) -> Result<Option<oneshot::Sender<Result<(), ClientError>>>, ClientError> {
+        loop {
+            let now = self.now();
+            self.fire_timers(now)?;
+            self.dial_when_due(now.mono);
+            self.publish();
+            if self.commands_in_a_row >= COMMANDS_IN_A_ROW {
+                self.commands_in_a_row = 0;
+                if let Transport::Open(connection) = &mut self.transport
+                    && let Some(io) = connection.next_now().await
+                {
+                    self.handle_io(io)?;
+                    continue;
+                }
+            }
+            match self.next_turn(now.mono).await {
+                Turn::Command(Some(Command::Job(job))) => self.do_job(job)?,
+                Turn::Command(Some(Command::Shutdown(reply))) => return Ok(Some(reply)),
+                Turn::Command(None) => return Ok(None),
+                Turn::Progress(Progress::Dialled(result)) => self.handle_dialled(result),
+                Turn::Progress(Progress::Io(io)) => self.handle_io(io)?,
+                Turn::Suspect => self.suspect(),
+                Turn::RelayChanged => self.relay_changed(),
+                Turn::Timer => {}
+            }
+        }
+    }
+
+    async fn next_turn(&mut self, now: Timestamp) -> Turn {
+        let until = self.clock.instant(self.next_timeout(now));
+        let Self { commands, transport, relay, shared, commands_in_a_row, .. } = self;
+        // Commands first: a person waits for an edit, nobody waits for a frame. They get no more than their turns.
+        let turn = tokio::select! {
+            biased;
+            command = commands.recv() => Turn::Command(command),
+            () = shared.suspect.notified() => Turn::Suspect,
+            Ok(()) = relay.changed() => Turn::RelayChanged,
+            progress = transport.next() => Turn::Progress(progress),
+            () = tokio::time::sleep_until(until) => Turn::Timer,
+        };
+        *commands_in_a_row = if matches!(turn, Turn::Command(_)) { *commands_in_a_row + 1 } else { 0 };
+        turn
+    }
+
+    fn next_timeout(&self, now: Timestamp) -> Timestamp {
+        let transport = match &self.transport {
+            Transport::Idle => self.relay.borrow().is_some().then(|| self.reconnect.not_before()),
+            Transport::Dialling { .. } => None,
+            Transport::Open(connection) => connection.suspect_until,
+        };
+        let look = self.relay.borrow().is_some().then(|| now + LOOK_AT_CLOCKS);
+        let far = now + Duration::from_secs(24 * 3_600);
+        [self.replica.poll_timeout(), transport, look].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    /// The time; notices when the device has slept.
+    fn now(&mut self) -> Now {
+        let (now, jumped) = self.clock.read();
+        if jumped {
+            tracing::info!("the clocks jumped: the device slept, or somebody set them");
+            self.suspect_at(now);
+        }
+        now
+    }
+
+    fn do_job(&mut self, job: Job) -> Step {
+        let now = self.now();
+        job(&mut self.replica, now);
+        self.may_have_to_send();
+        self.shared.failure.get().cloned().map_or(Ok(()), Err)
+    }
+
+    fn fire_timers(&mut self, now: Now) -> Step {
+        if let Transport::Open(connection) = &self.transport
+            && connection.suspect_until.is_some_and(|until| until <= now.mono)
+        {
+            self.reconnect.handle_network_changed(now.mono);
+            self.drop_transport("the relay did not answer when it was asked whether it is there".into());
+        }
+        if self.replica.poll_timeout().is_some_and(|at| at <= now.mono) {
+            let ended = self.replica.handle_timeout(now);
+            self.may_have_to_send();
+            match ended {
+                Ok(None) => {}
+                Ok(Some(ended)) => self.conversation_ended(now.mono, &ended),
+                Err(ReplicaError::Store(e)) => return Err(ReplicaError::Store(e).into()),
+                // Typing whose field is gone, for example. It is not tried again.
+                Err(error) => tracing::warn!(%error, "what was due could not be done"),
+            }
+        }
+        Ok(())
+    }
+
+    fn dial_when_due(&mut self, now: Timestamp) {
+        if !matches!(self.transport, Transport::Idle) || self.reconnect.not_before() > now {
+            return;
+        }
+        let Some(url) = self.relay.borrow_and_update().clone() else { return };
+        tracing::debug!(%url, "connecting");
+        self.replica.handle_connecting();
+        let dialling = connect(url, self.timeouts.connect);
+        let attempt = Box::pin(async {
+            let (socket, binding) = dialling.await?;
+            Ok((Box::new(Connection::new(socket)), binding))
+        });
+        self.transport = Transport::Dialling { attempt, since: now };
+    }
+
+    fn handle_dialled(&mut self, result: Dialled) {
+        let now = self.now();
+        match result {
+            Ok((connection, binding)) => {
+                self.shared.connections.fetch_add(1, Ordering::Relaxed);
+                self.replica.handle_connected(now, binding);
+                self.transport = Transport::Open(connection);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no connection");
+                self.reconnect.handle_failure(now.mono, None);
+                self.drop_transport(error.to_string());
+            }
+        }
+    }
+
+    fn handle_io(&mut self, io: Io) -> Step {
+        let now = self.now();
+        match io {
+            Io::Frame(frame) => {
+                count(&self.shared.frames_down, 1);
+                count(&self.shared.bytes_down, frame.len());
+                if let Transport::Open(connection) = &mut self.transport {
+                    connection.suspect_until = None;
+                }
+                let outcome = self.replica.handle_frame(now, &frame);
+                self.may_have_to_send();
+                match outcome {
+                    Ok(None) => {}
+                    Ok(Some(ended)) => {
+                        self.conversation_ended(now.mono, &ended);
+                    }
+                    Err(error) => self.broken(now.mono, error)?,
+                }
+                if self.replica.status().link == LinkState::Live {
+                    self.trouble = None;
+                }
+            }
+            Io::Writable => {
+                if let Err(error) = self.transmit() {
+                    self.broken(now.mono, error)?;
+                }
+            }
+            Io::Ended(why) => self.lost(now.mono, why),
+        }
+        Ok(())
+    }
+
+    /// Gives the socket what it can take.
+    fn transmit(&mut self) -> Result<(), ReplicaError> {
+        let Transport::Open(connection) = &mut self.transport else { return Ok(()) };
+        // One frame for each time that the socket says it can take one; the flush comes when there is no more.
+        let mut frame = Vec::new();
+        if self.replica.poll_transmit(&mut frame)? {
+            count(&self.shared.frames_up, 1);
+            count(&self.shared.bytes_up, frame.len());
+            if let Err(why) = connection.send(frame) {
+                let now = self.now();
+                self.lost(now.mono, why);
+            }
+        } else {
+            connection.wants_write = false;
+        }
+        Ok(())
+    }
+
+    fn may_have_to_send(&mut self) {
+        if let Transport::Open(connection) = &mut self.transport {
+            connection.wants_write = true;
+        }
+    }
+
+    /// The socket is gone.
+    fn lost(&mut self, now: Timestamp, why: String) {
+        let was_welcomed = matches!(self.replica.status().link, LinkState::CatchingUp | LinkState::Live);
+        if was_welcomed {
+            self.reconnect.handle_success();
+        }
+        self.reconnect.handle_failure(now, None);
+        tracing::debug!(why, "connection lost");
+        self.drop_transport(why);
+    }
+
+    /// One of the ends ended the conversation.
+    fn conversation_ended(&mut self, now: Timestamp, ended: &Ended) {
+        tracing::info!(error = %ended.error, "the conversation with the relay ended");
+        let retry_after = match &ended.error {
+            SessionError::ClosedByPeer { retry_after_ms, .. } if *retry_after_ms > 0 => {
+                Some(Duration::from_millis(u64::from(*retry_after_ms)))
+            }
+            _ => None,
+        };
+        if ended.was_welcomed {
+            self.reconnect.handle_success();
+        }
+        self.reconnect.handle_failure(now, retry_after);
+        self.say_goodbye();
+        self.drop_transport(ended.error.to_string());
+    }
+
+    /// What an ended conversation still has to say is sent while the driver goes on.
+    fn say_goodbye(&mut self) {
+        let last = self.last_frames();
+        if let Transport::Open(connection) = std::mem::replace(&mut self.transport, Transport::Idle) {
+            tokio::spawn(connection.farewell(last));
+        }
+    }
+
+    /// The replica could not do what the relay's frame asks. If its store failed that is final; otherwise the
+    /// conversation begins anew.
+    fn broken(&mut self, now: Timestamp, error: ReplicaError) -> Step {
+        if let ReplicaError::Store(_) = error {
+            return Err(error.into());
+        }
+        tracing::error!(%error, "what the relay sent could not be handled");
+        self.lost(now, error.to_string());
+        Ok(())
+    }
+
+    /// What an ended conversation still has to say: few frames, because it queues little.
+    fn last_frames(&mut self) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        loop {
+            let mut frame = Vec::new();
+            match self.replica.poll_transmit(&mut frame) {
+                Ok(true) if frames.len() < LAST_FRAMES_MAX => frames.push(frame),
+                Ok(_) | Err(_) => return frames,
+            }
+        }
+    }
+
+    fn drop_transport(&mut self, why: String) {
+        self.transport = Transport::Idle;
+        self.replica.handle_disconnected();
+        self.trouble = Some(why);
+    }
+
+    fn suspect(&mut self) {
+        let now = self.now();
+        self.suspect_at(now);
+    }
+
+    /// The connection may be dead, or one may be possible that was not: asks, or dials, at once.
+    fn suspect_at(&mut self, now: Now) {
+        match &mut self.transport {
+            Transport::Open(connection) => {
+                self.replica.handle_resumed(now);
+                connection.wants_write = true;
+                connection.suspect_until.get_or_insert(now.mono + self.timeouts.probe);
+            }
+            Transport::Dialling { since, .. } if now.mono - *since < YOUNG_ATTEMPT => {}
+            Transport::Dialling { .. } | Transport::Idle => {
+                self.reconnect.handle_network_changed(now.mono);
+                self.transport = Transport::Idle;
+            }
+        }
+    }
+
+    fn relay_changed(&mut self) {
+        let now = self.now();
+        let wanted = self.relay.borrow_and_update().is_some();
+        self.replica.disconnect();
+        self.say_goodbye();
+        self.replica.handle_disconnected();
+        self.trouble = None;
+        if wanted {
+            self.reconnect.handle_network_changed(now.mono);
+        }
+    }
+
+    /// Tells observers what happened.
+    fn publish(&mut self) {
+        while let Some(event) = self.replica.poll_event() {
+            if !matches!(event, Event::Status(_)) {
+                self.shared.observers.tell(&event);
+            }
+        }
+        let replica = self.replica.status();
+        let status = Status {
+            link: replica.link,
+            pending: replica.pending,
+            acked: replica.acked,
+            received: replica.received,
+            trouble: self.trouble.clone(),
+            lifecycle: Lifecycle::Open,
+        };
+        self.shared.status.send_if_modified(|told| {
+            let changed = !told.same(&status);
+            if changed {
+                *told = status;
+            }
+            changed
+        });
+    }
+
+    /// Saves what is typed and the views, closes the file, answers, says goodbye to the relay.
+    async fn close(mut self, reply: Option<oneshot::Sender<Result<(), ClientError>>>) {
+        let now = self.now();
+        self.replica.disconnect();
+        let last = self.last_frames();
+        let flushed = self.replica.flush_all_text(now);
+        self.publish();
+        let Self { replica, transport, shared, mut commands, .. } = self;
+        // What was sent after this gets an answer, not silence.
+        commands.close();
+        let closed = catch_unwind(AssertUnwindSafe(|| replica.close()));
+        let result = match closed {
+            Ok(Ok(store)) => store.close().map_err(|e| ClientError::Replica(e.into())),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(ClientError::Panicked),
+        };
+        let result = flushed.map_err(ClientError::from).and(result);
+        if let Err(error) = &result {
+            tracing::error!(%error, "closing");
+        }
+        drop(commands);
+        shared.ended(Lifecycle::Closed);
+        if let Some(reply) = reply {
+            // Whoever asked may have given up.
+            let _ = reply.send(result);
+        }
+        if let Transport::Open(connection) = transport {
+            connection.farewell(last).await;
+        }
+    }
+}
+
+fn count(counter: &AtomicU64, n: usize) {
+    counter.fetch_add(n as u64, Ordering::Relaxed);
+}

@@ -1,0 +1,52 @@
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::transport::BadRelayUrl;
+use crate::replica::ReplicaError;
+use crate::store::StoreError;
+
+/// Why a call of a client failed.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The store could not be opened.
+    #[error("the store cannot be opened: {0}")]
+    Open(#[source] StoreError),
+    /// The command failed. After [`ReplicaError::Store`] the client has stopped: open another.
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+    /// The client was shut down, or is being shut down.
+    #[error("this client is closed: open the store again to go on")]
+    Closed,
+    /// The client stopped by itself earlier. Everything that calls have confirmed is on disk.
+    #[error("this client has stopped and must be opened again, because of: {0}")]
+    Stopped(#[source] Arc<Self>),
+    /// The address of the relay cannot be used.
+    #[error(transparent)]
+    BadRelayUrl(#[from] BadRelayUrl),
+    /// A closure that was given to the client panicked. Nothing was written.
+    #[error("the closure given to this call panicked: nothing was written")]
+    ClosurePanicked,
+    /// The client's thread panicked: a bug here.
+    #[error("the client's thread panicked: open the store again and report this")]
+    Panicked,
+    /// A `_blocking` call from inside a closure that runs on the client's own thread.
+    #[error("a blocking call inside a closure of the same client would wait for itself")]
+    WouldDeadlock,
+    /// The operating system gives no thread, runtime or randomness.
+    #[error("the operating system does not give {what}: {reason}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// Its words.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    /// Whether the client can do nothing more after this.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Replica(ReplicaError::Store(_)) | Self::Panicked)
+    }
+}

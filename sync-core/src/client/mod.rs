@@ -1,0 +1,501 @@
+//! The client: a [`Replica`] on a thread of its own, with a clock and a socket.
+//!
+//! [`Client::open`] opens a store and starts one thread, which alone touches the store and the network; the handle
+//! is cheap to clone and may be used from any thread. Disk syncs and Automerge never run on the caller's thread.
+//!
+//! Every call that writes returns when the write is on this device's disk, whatever the network does. Calls are
+//! done in the order in which they were made. **Dropping the future of a call does not take it back**: once it was
+//! polled, it is done, and only its answer is lost. (The exception is a queue of [`COMMANDS_MAX`] waiting calls:
+//! while it is full, dropping a future that waits for a place makes the call not happen.)
+//!
+//! Every async call works in any runtime, or none: [`block_on`] waits for it on the caller's thread.
+
+mod blocking;
+#[allow(clippy::disallowed_methods, reason = "the one place that reads clocks")]
+mod clock;
+mod connection;
+mod driver;
+mod error;
+mod events;
+mod status;
+mod transport;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dinh_proto::charter::Charter;
+use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
+use dinh_proto::error::RejectCode;
+use dinh_proto::ids::{ChangeHash, DeviceId, DocId, MemberId, Seq, SpaceId};
+use dinh_proto::keys::DeviceKey;
+use dinh_proto::limits;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::driver::{Command, Driver, Shared};
+use crate::document::{Document, Edit, EditError, Path, View};
+use crate::replica::{Counters, LinkState, Now, Replica, ReplicaConfig, ReplicaError};
+use crate::store::{RedbStore, StoreError};
+
+pub use self::blocking::block_on;
+pub use self::error::ClientError;
+pub use self::events::EventStream;
+pub use self::status::{Lifecycle, Status, Traffic};
+pub use self::transport::{BadRelayUrl, RelayUrl};
+
+/// Calls that may wait for the client's thread; more wait for a place.
+pub const COMMANDS_MAX: usize = 256;
+
+/// Enough for Automerge, which recurses as deeply as documents are nested.
+const STACK_BYTES: usize = 8 << 20;
+
+/// What a client needs.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// The store's file; made if it is not there. Its directory must exist. One client at a time may have it open.
+    pub store: PathBuf,
+    /// This device's key, which the app keeps in the platform's keystore.
+    pub key: DeviceKey,
+    /// The relay to keep a connection to, if any; see [`Client::set_relay`].
+    pub relay: Option<RelayUrl>,
+    /// The replica's part.
+    pub replica: ReplicaConfig,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// Events that may wait for each [`EventStream`].
+    pub events_max: usize,
+}
+
+impl ClientConfig {
+    /// Defaults for everything that has one: no relay.
+    pub fn new(store: impl Into<PathBuf>, key: DeviceKey) -> Self {
+        Self {
+            store: store.into(),
+            key,
+            relay: None,
+            replica: ReplicaConfig::default(),
+            timeouts: Timeouts::default(),
+            events_max: 1_024,
+        }
+    }
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// From dialling to the end of the upgrade.
+    pub connect: Duration,
+    /// How long a relay may be silent after the app said that the connection is suspect.
+    pub probe: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: limits::HANDSHAKE_TIMEOUT, probe: Duration::from_secs(4) }
+    }
+}
+
+/// A handle on a running client. When the last one is dropped the client closes by itself in the background; call
+/// [`shutdown`](Self::shutdown) to know when the store can be opened again.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    commands: mpsc::Sender<Command>,
+    relay: watch::Sender<Option<RelayUrl>>,
+    shared: Arc<Shared>,
+    request: JoinRequest,
+    device: DeviceId,
+}
+
+impl Client {
+    /// Opens the store and starts. The first connection is dialled in the background.
+    ///
+    /// # Errors
+    /// [`ClientError::Open`] if the store cannot be opened (for example because it is open already), or
+    /// [`ReplicaError::WrongKey`] if it is another device's.
+    pub async fn open(config: ClientConfig) -> Result<Self, ClientError> {
+        let path = config.store.clone();
+        Self::start(config, move || RedbStore::open(path)).await
+    }
+
+    /// [`open`](Self::open), waiting on this thread.
+    pub fn open_blocking(config: ClientConfig) -> Result<Self, ClientError> {
+        block_on(Self::open(config))
+    }
+
+    /// The same over a store that was opened in another way; `config.store` is not used.
+    pub async fn open_with(config: ClientConfig, store: RedbStore) -> Result<Self, ClientError> {
+        Self::start(config, move || Ok(store)).await
+    }
+
+    async fn start(
+        config: ClientConfig,
+        open: impl FnOnce() -> Result<RedbStore, StoreError> + Send + 'static,
+    ) -> Result<Self, ClientError> {
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
+        let (relay, wanted) = watch::channel(config.relay.clone());
+        let status = Status {
+            link: LinkState::Offline,
+            pending: 0,
+            acked: Seq(0),
+            received: Seq(0),
+            trouble: None,
+            lifecycle: Lifecycle::Open,
+        };
+        let shared = Arc::new(Shared::new(status, config.events_max));
+        let request = JoinRequest::new(&config.key);
+        let device = config.key.public().id();
+        let (opened, answer) = oneshot::channel();
+        let system =
+            |what, reason: &dyn std::fmt::Display| ClientError::System { what, reason: reason.to_string() };
+        let thread = std::thread::Builder::new().name("dinh-client".into()).stack_size(STACK_BYTES);
+        let of_thread = shared.clone();
+        let main = move || {
+            let _ = of_thread.thread.set(std::thread::current().id());
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                run(config, open, received, wanted, of_thread.clone(), opened);
+            }));
+            if outcome.is_err() {
+                of_thread.fail(ClientError::Panicked);
+                of_thread.ended(Lifecycle::Stopped(ClientError::Panicked));
+            }
+        };
+        thread.spawn(main).map_err(|e| system("a thread", &e))?;
+        answer.await.map_err(|_| ClientError::Panicked)??;
+        Ok(Self { inner: Arc::new(Inner { commands, relay, shared, request, device }) })
+    }
+
+    /// Runs `f` on the client's thread with the replica to itself.
+    async fn call<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Replica<RedbStore>, Now) -> Result<R, ReplicaError> + Send + 'static,
+    ) -> Result<R, ClientError> {
+        self.job(ClientError::Panicked, f).await
+    }
+
+    /// The same for what only reads, and may be the app's fault if it panics.
+    async fn look<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Replica<RedbStore>) -> Result<R, ReplicaError> + Send + 'static,
+    ) -> Result<R, ClientError> {
+        self.job(ClientError::ClosurePanicked, |replica, _| f(replica)).await
+    }
+
+    async fn job<R: Send + 'static>(
+        &self,
+        panicked: ClientError,
+        f: impl FnOnce(&mut Replica<RedbStore>, Now) -> Result<R, ReplicaError> + Send + 'static,
+    ) -> Result<R, ClientError> {
+        let (reply, answer) = oneshot::channel();
+        let shared = self.inner.shared.clone();
+        let job = Box::new(move |replica: &mut Replica<RedbStore>, now| {
+            let result = match catch_unwind(AssertUnwindSafe(|| f(replica, now))) {
+                Ok(result) => result.map_err(ClientError::from),
+                Err(_) => Err(panicked),
+            };
+            if let Some(error) = result.as_ref().err().filter(|e| e.is_final()) {
+                // Before the answer: the next call must find it.
+                shared.fail(error.clone());
+            }
+            // Whoever asked may have given up; what was done stays done.
+            let _ = reply.send(result);
+        });
+        let gone = |_| self.inner.shared.gone();
+        self.inner.commands.send(Command::Job(job)).await.map_err(gone)?;
+        answer.await.unwrap_or_else(|_| Err(self.inner.shared.gone()))
+    }
+
+    fn blocking<R>(&self, future: impl Future<Output = Result<R, ClientError>>) -> Result<R, ClientError> {
+        if self.inner.shared.thread.get() == Some(&std::thread::current().id()) {
+            return Err(ClientError::WouldDeadlock);
+        }
+        block_on(future)
+    }
+
+    /// This device.
+    pub fn device(&self) -> DeviceId {
+        self.inner.device
+    }
+
+    /// The request that this device shows to be admitted to a branch.
+    pub fn join_request(&self) -> JoinRequest {
+        self.inner.request.clone()
+    }
+
+    /// Edits a document: what `f` writes becomes one change. It is on disk when this returns, and never waits for
+    /// a network. Gives what `f` returns, and the change if anything was written.
+    ///
+    /// # Errors
+    /// What `f` returns; see [`Replica::edit`].
+    pub async fn edit<R: Send + 'static>(
+        &self,
+        doc: DocId,
+        message: Option<&str>,
+        f: impl FnOnce(&mut Edit<'_>) -> Result<R, EditError> + Send + 'static,
+    ) -> Result<(R, Option<ChangeHash>), ClientError> {
+        let message = message.map(str::to_owned);
+        self.call(move |replica, now| replica.edit(now, &doc, message.as_deref(), f)).await
+    }
+
+    /// [`edit`](Self::edit), waiting on this thread.
+    pub fn edit_blocking<R: Send + 'static>(
+        &self,
+        doc: DocId,
+        message: Option<&str>,
+        f: impl FnOnce(&mut Edit<'_>) -> Result<R, EditError> + Send + 'static,
+    ) -> Result<(R, Option<ChangeHash>), ClientError> {
+        self.blocking(self.edit(doc, message, f))
+    }
+
+    /// Reads a document as it is now.
+    pub async fn read<R: Send + 'static>(
+        &self,
+        doc: DocId,
+        f: impl FnOnce(&View<'_>) -> R + Send + 'static,
+    ) -> Result<R, ClientError> {
+        self.look(move |replica| replica.view(&doc, f)).await
+    }
+
+    /// [`read`](Self::read), waiting on this thread.
+    pub fn read_blocking<R: Send + 'static>(
+        &self,
+        doc: DocId,
+        f: impl FnOnce(&View<'_>) -> R + Send + 'static,
+    ) -> Result<R, ClientError> {
+        self.blocking(self.read(doc, f))
+    }
+
+    /// Reads a document with its history.
+    pub async fn document<R: Send + 'static>(
+        &self,
+        doc: DocId,
+        f: impl FnOnce(&Document) -> R + Send + 'static,
+    ) -> Result<R, ClientError> {
+        self.look(move |replica| replica.document(&doc, f)).await
+    }
+
+    /// [`document`](Self::document), waiting on this thread.
+    pub fn document_blocking<R: Send + 'static>(
+        &self,
+        doc: DocId,
+        f: impl FnOnce(&Document) -> R + Send + 'static,
+    ) -> Result<R, ClientError> {
+        self.blocking(self.document(doc, f))
+    }
+
+    /// The SHA-256 of a document's heads: equal on two devices when they have the same document.
+    pub async fn document_hash(&self, doc: DocId) -> Result<[u8; 32], ClientError> {
+        self.look(move |replica| replica.document_hash(&doc)).await
+    }
+
+    /// Closes a document to save memory; the next use opens it again.
+    pub async fn close_document(&self, doc: DocId) -> Result<(), ClientError> {
+        self.call(move |replica, _| replica.close_document(&doc)).await
+    }
+
+    /// A text field shows `text` now; see [`Replica::type_text`]. What is typed is gathered and becomes durable at a
+    /// pause, at the end of a composition or with [`flush_text`](Self::flush_text).
+    pub async fn type_text(
+        &self,
+        doc: DocId,
+        path: Path,
+        text: String,
+        composing: bool,
+    ) -> Result<(), ClientError> {
+        self.call(move |replica, now| replica.type_text(now, &doc, &path, &text, composing)).await
+    }
+
+    /// The keyboard let go of what it composed.
+    pub async fn end_composition(&self, doc: DocId, path: Path) -> Result<(), ClientError> {
+        self.call(move |replica, now| replica.end_composition(now, &doc, &path)).await
+    }
+
+    /// The field lost the focus: what was typed in this document is on disk when this returns.
+    pub async fn flush_text(&self, doc: DocId) -> Result<(), ClientError> {
+        self.call(move |replica, now| replica.flush_text(now, &doc)).await
+    }
+
+    /// The app goes to the background, where the system may end it: everything typed is on disk when this returns,
+    /// and documents will open quickly next time.
+    pub async fn flush(&self) -> Result<(), ClientError> {
+        self.call(|replica, now| {
+            replica.flush_all_text(now)?;
+            replica.save_views()
+        })
+        .await
+    }
+
+    /// [`flush`](Self::flush), waiting on this thread.
+    pub fn flush_blocking(&self) -> Result<(), ClientError> {
+        self.blocking(self.flush())
+    }
+
+    /// Founds a branch; see [`Replica::found_branch`]. `root` is then put on paper and forgotten.
+    pub async fn found_branch(
+        &self,
+        root: DeviceKey,
+        member: MemberId,
+        name: &str,
+    ) -> Result<SpaceId, ClientError> {
+        let name = name.to_owned();
+        self.call(move |replica, _| replica.found_branch(&root, member, &name)).await
+    }
+
+    /// Admits a device whose request was scanned from its screen.
+    pub async fn admit_device(
+        &self,
+        branch: SpaceId,
+        member: MemberId,
+        role: Role,
+        request: JoinRequest,
+        name: &str,
+    ) -> Result<(), ClientError> {
+        let name = name.to_owned();
+        self.call(move |replica, _| replica.admit_device(branch, member, role, request, &name)).await
+    }
+
+    /// What a new device needs to know of a branch; see [`Replica::invitation`].
+    pub async fn invitation(&self, branch: SpaceId) -> Result<Vec<u8>, ClientError> {
+        self.look(move |replica| replica.invitation(branch)).await
+    }
+
+    /// Joins a branch by an invitation; see [`Replica::join`].
+    pub async fn join(&self, invitation: Vec<u8>) -> Result<SpaceId, ClientError> {
+        self.call(move |replica, _| replica.join(&invitation)).await
+    }
+
+    /// Creates a space.
+    pub async fn create_space(&self, branch: SpaceId, audience: Audience) -> Result<SpaceId, ClientError> {
+        self.call(move |replica, _| replica.create_space(branch, audience)).await
+    }
+
+    /// Lets a member read a space that this device's member created.
+    pub async fn grant(&self, space: SpaceId, member: MemberId) -> Result<(), ClientError> {
+        self.call(move |replica, _| replica.grant(space, member)).await
+    }
+
+    /// Creates an empty document.
+    pub async fn create_document(&self, space: SpaceId, writers: Writers) -> Result<DocId, ClientError> {
+        self.call(move |replica, _| replica.create_document(space, writers)).await
+    }
+
+    /// The charters of the branches that this device takes part in, as they are now.
+    pub async fn charters(&self) -> Result<BTreeMap<SpaceId, Charter>, ClientError> {
+        self.look(|replica| Ok(replica.charters().clone())).await
+    }
+
+    /// Everything that was refused: why, and the bytes.
+    pub async fn quarantined(&self) -> Result<Vec<(RejectCode, String, Vec<u8>)>, ClientError> {
+        self.look(|replica| replica.quarantined()).await
+    }
+
+    /// What was done since the client was opened.
+    pub async fn counters(&self) -> Result<Counters, ClientError> {
+        self.look(|replica| Ok(replica.counters())).await
+    }
+
+    /// Shows other devices of a space what this one is doing. Not stored; lost if not connected, or while many calls
+    /// wait.
+    pub fn send_presence(&self, space: SpaceId, payload: Bytes) {
+        let job = Box::new(move |replica: &mut Replica<RedbStore>, _| replica.send_presence(space, payload));
+        let _ = self.inner.commands.try_send(Command::Job(job));
+    }
+
+    /// What happens from now on. Subscribe first, then read documents.
+    pub fn subscribe(&self) -> EventStream {
+        self.inner.shared.observers.subscribe()
+    }
+
+    /// Where the client stands, and every change of it.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.inner.shared.status.subscribe()
+    }
+
+    /// What went over sockets since the client was opened.
+    pub fn traffic(&self) -> Traffic {
+        self.inner.shared.traffic()
+    }
+
+    /// The system says that the network changed: the relay is asked at once whether it is there, or dialled.
+    pub fn network_changed(&self) {
+        self.inner.shared.suspect.notify_one();
+    }
+
+    /// The app is in the foreground again. Its connection may have died while it slept without anybody telling: the
+    /// relay is asked at once, and dialled anew if it does not answer within [`Timeouts::probe`].
+    pub fn resumed(&self) {
+        self.inner.shared.suspect.notify_one();
+    }
+
+    /// Connects to another relay from now on, or to none.
+    pub fn set_relay(&self, relay: Option<RelayUrl>) {
+        self.inner.relay.send_if_modified(|old| {
+            let changed = *old != relay;
+            *old = relay;
+            changed
+        });
+    }
+
+    /// Saves what is typed, says goodbye to the relay and closes the store, which can be opened again when this
+    /// returns. Does not wait for anything to be sent.
+    ///
+    /// # Errors
+    /// [`ClientError::Closed`] the second time.
+    pub async fn shutdown(&self) -> Result<(), ClientError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = |_| self.inner.shared.gone();
+        self.inner.commands.send(Command::Shutdown(reply)).await.map_err(gone)?;
+        answer.await.unwrap_or_else(|_| Err(self.inner.shared.gone()))
+    }
+
+    /// [`shutdown`](Self::shutdown), waiting on this thread.
+    pub fn shutdown_blocking(&self) -> Result<(), ClientError> {
+        self.blocking(self.shutdown())
+    }
+}
+
+/// The client's thread.
+fn run(
+    config: ClientConfig,
+    open: impl FnOnce() -> Result<RedbStore, StoreError>,
+    commands: mpsc::Receiver<Command>,
+    relay: watch::Receiver<Option<RelayUrl>>,
+    shared: Arc<Shared>,
+    opened: oneshot::Sender<Result<(), ClientError>>,
+) {
+    let system =
+        |what, reason: &dyn std::fmt::Display| ClientError::System { what, reason: reason.to_string() };
+    let start = || {
+        let mut seeds = [[0; 32]; 2];
+        for seed in &mut seeds {
+            getrandom::fill(seed).map_err(|e| system("randomness", &e))?;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|e| system("a runtime", &e))?;
+        let store = open().map_err(ClientError::Open)?;
+        let replica = Replica::open(store, config.key, config.replica, seeds[0])?;
+        Ok((runtime, Driver::new(replica, commands, relay, shared, config.timeouts, seeds[1])))
+    };
+    match start() {
+        Ok((runtime, driver)) => {
+            let _ = opened.send(Ok(()));
+            runtime.block_on(driver.run());
+            // A name that is being looked up would hold the thread.
+            runtime.shutdown_background();
+        }
+        Err(error) => {
+            let _ = opened.send(Err(error));
+        }
+    }
+}

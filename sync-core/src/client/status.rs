@@ -1,0 +1,62 @@
+use dinh_proto::ids::Seq;
+
+use super::ClientError;
+use crate::replica::LinkState;
+
+/// Where a client stands. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The connection to the relay.
+    pub link: LinkState,
+    /// Changes and items that are saved here and not yet in the relay's durable log.
+    pub pending: usize,
+    /// The highest place in the relay's log that was acknowledged to this device; 0 if none.
+    pub acked: Seq,
+    /// The place up to which everything was received; 0 if nothing.
+    pub received: Seq,
+    /// Why there is no connection, if there should be one: for people who look into it. `None` as soon as one
+    /// works again.
+    pub trouble: Option<String>,
+    /// Whether the client still works.
+    pub lifecycle: Lifecycle,
+}
+
+/// Whether a client works.
+#[derive(Debug, Clone)]
+pub enum Lifecycle {
+    /// It does.
+    Open,
+    /// It was shut down.
+    Closed,
+    /// It stopped by itself: open the store again.
+    Stopped(ClientError),
+}
+
+impl Status {
+    /// Everything that is saved here is in the relay's durable log, and everything there is here.
+    pub fn is_synced(&self) -> bool {
+        self.link == LinkState::Live && self.pending == 0
+    }
+
+    /// Whether two say the same, as far as people can tell.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        let of = |s: &Self| (s.link, s.pending, s.acked, s.received, std::mem::discriminant(&s.lifecycle));
+        of(self) == of(other) && self.trouble == other.trouble
+    }
+}
+
+/// What went over sockets since the client was opened. Bytes are those of WebSocket payloads: headers of frames,
+/// the upgrade and everything below are not in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Bytes sent.
+    pub bytes_up: u64,
+    /// Bytes received.
+    pub bytes_down: u64,
+    /// Frames sent.
+    pub frames_up: u64,
+    /// Frames received.
+    pub frames_down: u64,
+    /// Connections that came as far as the upgrade.
+    pub connections: u64,
+}

@@ -1,0 +1,215 @@
+//! From a relay's address to an open WebSocket.
+
+use std::fmt;
+use std::time::Duration;
+
+use dinh_proto::limits;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Error as WsError;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderMap, Uri};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+/// The header of the relay's answer with the 32 bytes that bind the conversation to this connection.
+const CHALLENGE_HEADER: &str = "dinh-challenge";
+/// The path that is used if the address has none.
+const DEFAULT_PATH: &str = "/dinh/v1";
+/// Allocated for each connection, and what one read from the system may bring.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+/// Bytes gathered before they are written without a flush.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// Never reached: a frame is given to the socket only when it can take one.
+const WRITE_BUFFER_BYTES_MAX: usize = 4 * limits::FRAME_BYTES_MAX;
+
+pub(super) type Socket = WebSocketStream<TcpStream>;
+
+/// The address of a relay: `ws://host:port/dinh/v1`. The path may be left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayUrl {
+    uri: Uri,
+    host: String,
+    port: u16,
+}
+
+/// Why an address cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BadRelayUrl {
+    /// It does not read as an address.
+    #[error("{url:?} is not an address of a relay ({reason}): it looks like ws://relay.example:4480/dinh/v1")]
+    Malformed {
+        /// What was given.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The scheme is not one of a WebSocket.
+    #[error("{url:?} does not begin with ws:// or wss://")]
+    Scheme {
+        /// What was given.
+        url: String,
+    },
+    /// This build has no TLS.
+    #[error(
+        "{url:?} asks for TLS, which this build does not have yet: use ws:// inside a trusted network or a tunnel"
+    )]
+    NoTls {
+        /// What was given.
+        url: String,
+    },
+}
+
+impl RelayUrl {
+    /// Reads an address.
+    pub fn parse(url: &str) -> Result<Self, BadRelayUrl> {
+        let malformed = |reason: &str| BadRelayUrl::Malformed { url: url.into(), reason: reason.into() };
+        let uri: Uri = url.trim().parse().map_err(|e| malformed(&format!("{e}")))?;
+        match uri.scheme_str() {
+            Some("ws") => {}
+            Some("wss") => return Err(BadRelayUrl::NoTls { url: url.into() }),
+            _ => return Err(BadRelayUrl::Scheme { url: url.into() }),
+        }
+        let authority = uri.authority().map_or("", |a| a.as_str());
+        let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| malformed("there is no host"))?;
+        // What the parser takes for no port, and user names, which a relay has no use for.
+        let port = match authority.strip_prefix(host) {
+            Some("") => 80,
+            Some(_) => uri.port_u16().ok_or_else(|| malformed("the port is not a number up to 65535"))?,
+            None => return Err(malformed("it has a user name")),
+        };
+        // The system's resolver wants IPv6 addresses without the brackets.
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let uri = if matches!(uri.path(), "" | "/") {
+            let mut parts = uri.into_parts();
+            parts.path_and_query = DEFAULT_PATH.parse().ok();
+            Uri::from_parts(parts).map_err(|e| malformed(&format!("{e}")))?
+        } else {
+            uri
+        };
+        Ok(Self { uri, host, port })
+    }
+}
+
+impl fmt::Display for RelayUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uri.fmt(f)
+    }
+}
+
+impl std::str::FromStr for RelayUrl {
+    type Err = BadRelayUrl;
+
+    fn from_str(url: &str) -> Result<Self, BadRelayUrl> {
+        Self::parse(url)
+    }
+}
+
+/// Why no connection could be made. All of them are tried again.
+#[derive(Debug, Error)]
+pub(super) enum ConnectError {
+    #[error("cannot reach the relay: {0}")]
+    Unreachable(std::io::Error),
+    #[error("the relay did not answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    #[error("the relay refuses the connection with HTTP status {0}: is the address right?")]
+    Status(u16),
+    #[error("the other side is not a relay: {0}")]
+    NotAWebSocket(WsError),
+    #[error("the other side is not a Dinh relay: its answer has {0} Dinh-Challenge header")]
+    Challenge(&'static str),
+}
+
+/// Connects and upgrades; gives the socket and the channel binding.
+pub(super) async fn connect(url: RelayUrl, within: Duration) -> Result<(Socket, [u8; 32]), ConnectError> {
+    let connecting = async {
+        let stream =
+            TcpStream::connect((url.host.as_str(), url.port)).await.map_err(ConnectError::Unreachable)?;
+        // Frames are gathered before they are written, so waiting for more would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let request = url.uri.clone().into_client_request().map_err(ConnectError::NotAWebSocket)?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
+            .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+            .max_message_size(Some(limits::FRAME_BYTES_MAX))
+            .max_frame_size(Some(limits::FRAME_BYTES_MAX));
+        let (socket, response) =
+            client_async_with_config(request, stream, Some(config)).await.map_err(|e| match e {
+                WsError::Http(response) => ConnectError::Status(response.status().as_u16()),
+                WsError::Io(error) => ConnectError::Unreachable(error),
+                error => ConnectError::NotAWebSocket(error),
+            })?;
+        Ok((socket, challenge(response.headers())?))
+    };
+    tokio::time::timeout(within, connecting).await.unwrap_or(Err(ConnectError::TimedOut(within)))
+}
+
+/// The 32 bytes of the challenge, written as 64 hexadecimal digits in exactly one header.
+fn challenge(headers: &HeaderMap) -> Result<[u8; 32], ConnectError> {
+    let mut values = headers.get_all(CHALLENGE_HEADER).iter();
+    let value = values.next().ok_or(ConnectError::Challenge("no"))?;
+    if values.next().is_some() {
+        return Err(ConnectError::Challenge("more than one"));
+    }
+    let digits = value.as_bytes();
+    let mut out = [0; 32];
+    if digits.len() != 64 {
+        return Err(ConnectError::Challenge("a damaged"));
+    }
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        let digit = |d: u8| char::from(d).to_digit(16).ok_or(ConnectError::Challenge("a damaged"));
+        *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).unwrap_or_default();
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_refused_with_a_reason() {
+        let read = |url: &str| RelayUrl::parse(url).map(|u| (u.host.clone(), u.port, u.to_string()));
+        let ok = |host: &str, port, url: &str| Ok((host.to_owned(), port, url.to_owned()));
+        assert_eq!(read("ws://h:4480/dinh/v1"), ok("h", 4480, "ws://h:4480/dinh/v1"));
+        assert_eq!(read("ws://h:4480"), ok("h", 4480, "ws://h:4480/dinh/v1"));
+        assert_eq!(read(" ws://relay.example/ "), ok("relay.example", 80, "ws://relay.example/dinh/v1"));
+        assert_eq!(read("ws://[::1]:9/x/y?z"), ok("::1", 9, "ws://[::1]:9/x/y?z"));
+        assert!(matches!(read("wss://h/dinh/v1"), Err(BadRelayUrl::NoTls { .. })));
+        assert!(matches!(read("http://h/"), Err(BadRelayUrl::Scheme { .. })));
+        assert!(matches!(read("h:4480"), Err(BadRelayUrl::Scheme { .. } | BadRelayUrl::Malformed { .. })));
+        for bad in
+            ["", "ws://", "ws:///x", "ws://h:/", "ws://h:99999", "ws://a b/", "ws://u@h/", "ws://u:p@h:1/"]
+        {
+            assert!(
+                matches!(read(bad), Err(BadRelayUrl::Malformed { .. } | BadRelayUrl::Scheme { .. })),
+                "{bad}"
+            );
+        }
+        assert!(RelayUrl::parse("wss://h").unwrap_err().to_string().contains("TLS"));
+    }
+
+    #[test]
+    fn a_challenge_is_64_digits_in_one_header() {
+        let with = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CHALLENGE_HEADER, value.parse().unwrap());
+            }
+            challenge(&headers)
+        };
+        let mut expected = [0xab; 32];
+        expected[0] = 0x01;
+        assert_eq!(with(&[&format!("01{}", "aB".repeat(31))]).unwrap(), expected);
+        assert!(with(&[]).unwrap_err().to_string().contains("no Dinh-Challenge"));
+        let good = "ab".repeat(32);
+        assert!(with(&[&good, &good]).is_err());
+        for bad in ["", "ab", &"ab".repeat(33), &"+1".repeat(32), &"zz".repeat(32)] {
+            assert!(with(&[bad]).is_err(), "{bad}");
+        }
+    }
+}
