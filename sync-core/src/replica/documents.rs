@@ -174,6 +174,11 @@ impl<S: Store> Replica<S> {
     }
 
     fn save_view(&mut self, doc: &DocId) -> Result<(), ReplicaError> {
+        // Changes that are in no item yet are not saved here: a view that ends in the middle of the run that they
+        // will become would not fit that run.
+        if self.unsealed.contains_key(doc) {
+            return Ok(());
+        }
         let Some(open) = self.open.get_mut(doc).filter(|o| o.unsaved > 0) else { return Ok(()) };
         let mut out = Vec::new();
         out.put_u64(open.upto);

@@ -429,8 +429,9 @@ impl Hub {
         if peer.spaces.contains(&want.space)
             && let Some(space) = self.spaces.get(&want.space)
         {
-            let places = space.places(&want.chains);
-            peer.wanted.extend(places.into_iter().map(|seq| (want.space, seq)));
+            // What is not durable yet comes in the order of the log, like everything new.
+            let places = space.places(&want.chains).into_iter().filter(|seq| *seq <= self.durable);
+            peer.wanted.extend(places.map(|seq| (want.space, seq)));
         }
         if want.last {
             peer.reconcile = Reconcile::Idle;

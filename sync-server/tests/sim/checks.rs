@@ -7,7 +7,6 @@ use dinh_core::path;
 use dinh_core::replica::LinkState;
 use dinh_core::store::{Store, Table};
 use dinh_proto::charter::Charter;
-use dinh_proto::charter::record::Role;
 use dinh_proto::codec::Reader;
 use dinh_proto::ids::{DocId, ItemId, Seq, SpaceId};
 use dinh_proto::item::{Item, Kind, RawItem, SpaceSum};
@@ -113,7 +112,7 @@ impl World {
                     assert!(seen(doc).entries.contains(token.as_str()), "{}", lost());
                 }
                 What::Word { doc, token } => {
-                    assert!(seen(doc).words.contains(token.as_str()), "{}", lost());
+                    assert!(seen(doc).words.contains(token.as_str()), "{}\n{:?}", lost(), docs[doc]);
                 }
                 What::Document { doc } => assert!(seen(doc).is_made, "{}", lost()),
                 What::Space { .. } | What::Grant { .. } => {}
@@ -356,11 +355,6 @@ impl World {
             }
         }
         sums
-    }
-
-    /// Readers write nothing.
-    pub(crate) fn has_reader(&self) -> bool {
-        self.phones.iter().any(|p| p.role == Role::Reader)
     }
 }
 

@@ -64,8 +64,7 @@ pub(crate) struct Backup {
 
 impl World {
     /// A new phone with an empty store.
-    pub(crate) fn add_phone(&mut self, member: MemberId, role: Role) -> usize {
-        let key = DeviceKey::from_seed(&self.seed32());
+    pub(crate) fn add_phone(&mut self, key: DeviceKey, member: MemberId, role: Role) -> usize {
         let medium = Medium::new(self.opts.memory_store, self.rng.next_u64());
         self.add_phone_with(key, member, role, medium, None)
     }
@@ -351,7 +350,7 @@ impl World {
         let conn = self.new_conn(p);
         let delay = 2 * self.between(self.opts.latency);
         let relay_life = self.relay.life;
-        self.after(delay, Happening::Connected { conn, phone_life: life, relay_life });
+        self.after(delay, Happening::Connected { phone: p, conn, phone_life: life, relay_life });
     }
 
     pub(crate) fn connect_failed(&mut self, p: usize, life: u64) {
@@ -360,19 +359,18 @@ impl World {
         }
     }
 
-    pub(crate) fn connected(&mut self, conn: u64, phone_life: u64, relay_life: u64) {
-        let Some(c) = self.conns.get(&conn) else { return };
-        let (p, binding) = (c.phone, c.binding);
+    pub(crate) fn connected(&mut self, p: usize, conn: u64, phone_life: u64, relay_life: u64) {
+        let binding = self.conns.get(&conn).filter(|c| c.phone_open && c.relay_open).map(|c| c.binding);
         let phone = &self.phones[p];
-        let phone_there = phone.life == phone_life && phone.connecting && phone.network && !phone.suspended;
+        let waits = phone.life == phone_life && phone.connecting && !phone.suspended;
         let relay_there = self.relay.node.is_some() && self.relay.life == relay_life;
-        if !phone_there || !relay_there {
+        let Some(binding) = binding.filter(|_| waits && phone.network && relay_there) else {
             self.conns.remove(&conn);
-            if phone.life == phone_life && phone.connecting && !phone.suspended {
+            if waits {
                 self.disconnected(p);
             }
             return;
-        }
+        };
         self.say(|| format!("phone {p} is connected as #{conn}"));
         self.phones[p].connecting = false;
         self.phones[p].conn = Some(conn);

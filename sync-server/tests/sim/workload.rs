@@ -4,7 +4,7 @@ use bytes::Bytes;
 use dinh_core::document::{EditError, Path, Value};
 use dinh_core::path;
 use dinh_core::replica::ReplicaError;
-use dinh_proto::charter::record::{Audience, Role, Writers};
+use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
 use dinh_proto::keys::DeviceKey;
 use rand_chacha::rand_core::RngCore;
@@ -39,7 +39,8 @@ impl World {
     /// Founds the branch and brings the first phones in, without any network.
     pub(crate) fn found(&mut self) {
         let root = DeviceKey::from_seed(&self.seed32());
-        let secretary = self.add_phone(member(0), Role::Secretary);
+        let key = DeviceKey::from_seed(&self.seed32());
+        let secretary = self.add_phone(key, member(0), Role::Secretary);
         let found = self.call(secretary, |r, _| r.found_branch(&root, member(0), "Bí thư"));
         self.truth.branch = found.expect("no fault yet").expect("a branch is founded");
         self.create_space(secretary, Audience::Everyone);
@@ -58,17 +59,14 @@ impl World {
             return None;
         }
         let branch = self.truth.branch;
-        let p = self.add_phone(who, role);
-        let request = self.phones[p].replica.as_ref()?.join_request();
-        let admitted = self.call(0, |r, _| {
+        let key = DeviceKey::from_seed(&self.seed32());
+        let request = JoinRequest::new(&key);
+        // If the secretary's phone dies of it, the other leaves.
+        let invitation = self.call(0, |r, _| {
             r.admit_device(branch, who, role, request, "Điện thoại")?;
             r.invitation(branch)
-        });
-        let Some(invitation) = admitted else {
-            // The secretary's phone died of it: this phone belongs to nobody, and leaves.
-            self.phones.pop();
-            return None;
-        };
+        })?;
+        let p = self.add_phone(key, who, role);
         let invitation = invitation.expect("a secretary admits");
         self.call(p, |r, _| r.join(&invitation)).expect("no fault yet").expect("an admitted phone joins");
         self.say(|| format!("phone {p} joins as {who:?} {role:?}"));

@@ -33,7 +33,7 @@ pub(crate) enum Happening {
     /// The phone tries to connect.
     Connect { phone: usize, life: u64 },
     /// A connection is open at both ends.
-    Connected { conn: u64, phone_life: u64, relay_life: u64 },
+    Connected { phone: usize, conn: u64, phone_life: u64, relay_life: u64 },
     /// No connection could be made.
     ConnectFailed { phone: usize, life: u64 },
     /// The phone's end hears that the connection is gone.
@@ -99,7 +99,6 @@ pub(crate) struct Totals {
     pub(crate) snapshots_made: u64,
     pub(crate) snapshots_used: u64,
     pub(crate) reconciles: u64,
-    pub(crate) refused_later: u64,
     pub(crate) heal_us_max: u64,
     pub(crate) presence: u64,
 }
@@ -236,8 +235,8 @@ impl World {
             Happening::Up { conn, frame } => self.frame_at_relay(conn, frame),
             Happening::Down { conn, frame } => self.frame_at_phone(conn, frame),
             Happening::Connect { phone, life } => self.connect(phone, life),
-            Happening::Connected { conn, phone_life, relay_life } => {
-                self.connected(conn, phone_life, relay_life);
+            Happening::Connected { phone, conn, phone_life, relay_life } => {
+                self.connected(phone, conn, phone_life, relay_life);
             }
             Happening::ConnectFailed { phone, life } => self.connect_failed(phone, life),
             Happening::PhoneGone { conn } => self.phone_gone(conn),
@@ -287,7 +286,8 @@ impl World {
         let phone = c.phone;
         let said = if up { c.tap.up(&frame) } else { c.tap.down(&frame) };
         self.say(|| format!("{} #{conn} phone {phone}: {}", if up { "->" } else { "<-" }, said.names.join(" ")));
-        if said.busy {
+        // What one side still says to a connection that the other has left is no traffic.
+        if said.busy && self.conns.get(&conn).is_some_and(|c| c.phone_open && c.relay_open) {
             self.last_busy = now;
         }
         self.check_said(phone, &said);
