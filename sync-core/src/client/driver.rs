@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::connection::{Connection, Io};
 use super::events::Observers;
 use super::status::{Lifecycle, Status, Traffic};
-use super::transport::{ConnectError, RelayUrl, Socket, connect};
+use super::transport::{ConnectError, RelayUrl, connect};
 use super::{ClientError, Timeouts};
 use crate::replica::{Ended, Event, LinkState, Now, Replica, ReplicaError};
 use crate::store::RedbStore;
@@ -33,8 +33,11 @@ const LOOK_AT_CLOCKS: Duration = Duration::from_secs(15);
 /// A connection attempt younger than this is not begun again when the network changes.
 const YOUNG_ATTEMPT: Duration = Duration::from_secs(1);
 
-/// What runs on the driver's thread with the replica to itself.
-pub(super) type Job = Box<dyn FnOnce(&mut Replica<RedbStore>, Now) + Send>;
+/// What runs on the driver's thread with the replica to itself; gives what answers the caller.
+pub(super) type Job = Box<dyn FnOnce(&mut Replica<RedbStore>, Now) -> Answer + Send>;
+/// Runs when observers were told what the job did, so that a caller who looks at the status or at events finds it
+/// there.
+pub(super) type Answer = Box<dyn FnOnce()>;
 
 /// What handles send.
 pub(super) enum Command {
@@ -106,7 +109,9 @@ impl Shared {
     }
 }
 
-type Attempt = Pin<Box<dyn Future<Output = Result<(Socket, [u8; 32]), ConnectError>>>>;
+/// A connection and its channel binding.
+type Dialled = Result<(Box<Connection>, [u8; 32]), ConnectError>;
+type Attempt = Pin<Box<dyn Future<Output = Dialled>>>;
 
 enum Transport {
     Idle,
@@ -115,7 +120,7 @@ enum Transport {
 }
 
 enum Progress {
-    Dialled(Result<(Socket, [u8; 32]), ConnectError>),
+    Dialled(Dialled),
     Io(Io),
 }
 
@@ -257,7 +262,9 @@ impl Driver {
 
     fn do_job(&mut self, job: Job) -> Step {
         let now = self.now();
-        job(&mut self.replica, now);
+        let answer = job(&mut self.replica, now);
+        self.publish();
+        answer();
         self.may_have_to_send();
         self.shared.failure.get().cloned().map_or(Ok(()), Err)
     }
@@ -290,17 +297,21 @@ impl Driver {
         let Some(url) = self.relay.borrow_and_update().clone() else { return };
         tracing::debug!(%url, "connecting");
         self.replica.handle_connecting();
-        let attempt = Box::pin(connect(url, self.timeouts.connect));
+        let dialling = connect(url, self.timeouts.connect);
+        let attempt = Box::pin(async {
+            let (socket, binding) = dialling.await?;
+            Ok((Box::new(Connection::new(socket)), binding))
+        });
         self.transport = Transport::Dialling { attempt, since: now };
     }
 
-    fn handle_dialled(&mut self, result: Result<(Socket, [u8; 32]), ConnectError>) {
+    fn handle_dialled(&mut self, result: Dialled) {
         let now = self.now();
         match result {
-            Ok((socket, binding)) => {
+            Ok((connection, binding)) => {
                 self.shared.connections.fetch_add(1, Ordering::Relaxed);
                 self.replica.handle_connected(now, binding);
-                self.transport = Transport::Open(Box::new(Connection::new(socket)));
+                self.transport = Transport::Open(connection);
             }
             Err(error) => {
                 tracing::debug!(%error, "no connection");

@@ -71,16 +71,16 @@ impl RelayUrl {
             Some("wss") => return Err(BadRelayUrl::NoTls { url: url.into() }),
             _ => return Err(BadRelayUrl::Scheme { url: url.into() }),
         }
+        let authority = uri.authority().map_or("", |a| a.as_str());
         let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| malformed("there is no host"))?;
+        // What the parser takes for no port, and user names, which a relay has no use for.
+        let port = match authority.strip_prefix(host) {
+            Some("") => 80,
+            Some(_) => uri.port_u16().ok_or_else(|| malformed("the port is not a number up to 65535"))?,
+            None => return Err(malformed("it has a user name")),
+        };
         // The system's resolver wants IPv6 addresses without the brackets.
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = match uri.port() {
-            None if uri.authority().is_some_and(|a| a.as_str().ends_with(':')) => {
-                return Err(malformed("the port is empty"));
-            }
-            None => 80,
-            Some(port) => port.as_u16(),
-        };
         let uri = if matches!(uri.path(), "" | "/") {
             let mut parts = uri.into_parts();
             parts.path_and_query = DEFAULT_PATH.parse().ok();
@@ -182,7 +182,9 @@ mod tests {
         assert!(matches!(read("wss://h/dinh/v1"), Err(BadRelayUrl::NoTls { .. })));
         assert!(matches!(read("http://h/"), Err(BadRelayUrl::Scheme { .. })));
         assert!(matches!(read("h:4480"), Err(BadRelayUrl::Scheme { .. } | BadRelayUrl::Malformed { .. })));
-        for bad in ["", "ws://", "ws:///x", "ws://h:/", "ws://h:99999", "ws://a b/"] {
+        for bad in
+            ["", "ws://", "ws:///x", "ws://h:/", "ws://h:99999", "ws://a b/", "ws://u@h/", "ws://u:p@h:1/"]
+        {
             assert!(
                 matches!(read(bad), Err(BadRelayUrl::Malformed { .. } | BadRelayUrl::Scheme { .. })),
                 "{bad}"
