@@ -377,7 +377,7 @@ fn a_link_to_another_item_is_refused() {
     assert_eq!(reader.title(&hall.draft), None, "it waits for what it builds on");
     reader.deliver(&[other_first]);
     assert_eq!(reader.refusals(), [RejectCode::BadLink]);
-    reader.deliver(&[first.clone()]);
+    reader.deliver(std::slice::from_ref(&first));
     assert_eq!(reader.title(&hall.draft).unwrap().as_str(), Some("hai"));
     // And when both came in one message.
     let other_first = resigned(&first, &key(2), |h| h[110] ^= 1);
