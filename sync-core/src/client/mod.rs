@@ -402,6 +402,11 @@ impl Client {
         self.look(|replica| Ok(replica.counters())).await
     }
 
+    /// How many items this device holds, its own and others'.
+    pub async fn items_held(&self) -> Result<u64, ClientError> {
+        self.look(|replica| Ok(replica.items_held())).await
+    }
+
     /// Shows other devices of a space what this one is doing. Not stored; lost if not connected, or while many calls
     /// wait.
     pub fn send_presence(&self, space: SpaceId, payload: Bytes) {
