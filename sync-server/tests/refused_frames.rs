@@ -12,7 +12,7 @@ use dinh_proto::keys::DeviceKey;
 use dinh_proto::limits;
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::{
-    Ack, CaughtUp, ChainSet, Ephemeral, Hello, Items, Message, Put, PutItem, Reject, Scope, Welcome,
+    Ack, CaughtUp, ChainSet, Ephemeral, Fetch, Hello, Items, Message, Put, PutItem, Reject, Scope, Welcome,
     write_message,
 };
 use dinh_server::hub::HubConfig;
@@ -188,6 +188,52 @@ fn credit_that_is_exceeded() {
             world.send(bad, &[Message::Put(Put { items: vec![item.clone()] })]);
         }
     });
+}
+
+#[test]
+fn asking_for_more_than_is_read() {
+    use dinh_server::hub::{Effect, PeerId};
+    let branch = Branch::new();
+    // A device that asks over and over what there is, and never reads.
+    let asks = |world: &mut World, frame: Vec<u8>| {
+        let bad = world.connect_raw(&branch.member.key);
+        world.send(bad, &[hello()]);
+        world.clients.remove(&bad);
+        let frame = bytes::Bytes::from(frame);
+        for frames in 1..200 {
+            world.hub.handle_frame(world.now, PeerId(bad), frame.clone());
+            let closed = std::iter::from_fn(|| world.hub.poll_effect())
+                .any(|e| matches!(e, Effect::Close { peer } if peer == PeerId(bad)));
+            if closed {
+                assert_eq!(world.hub.stats().closes, [(CloseCode::Misbehaved, 1)].into());
+                return frames;
+            }
+        }
+        panic!("it may ask for ever");
+    };
+    let mut world = branch.world();
+    let reconcile = wire(&[Message::Reconcile(Vec::new())]);
+    assert!(asks(&mut world, reconcile.repeat(10_000)) > 1);
+    // Or fetches spaces that are none.
+    let mut world = branch.world();
+    let mut fetches = Vec::new();
+    for i in 0..=limits::SPACES_PER_MESSAGE_MAX as u64 / 6 {
+        let mut space = SpaceId([0; 16]);
+        space.0[..8].copy_from_slice(&i.to_le_bytes());
+        write_message(&Message::Fetch(Fetch { space, from: Seq(0), to: Seq(1) }), &mut fetches);
+    }
+    let bad = world.connect_raw(&branch.member.key);
+    world.send(bad, &[hello()]);
+    for n in 0..6u8 {
+        for i in 0..=limits::SPACES_PER_MESSAGE_MAX as u64 / 6 {
+            let at = i as usize * 20;
+            fetches[at + 17] = n;
+        }
+        for frame in fetches.chunks(60_000) {
+            world.send_plain(bad, frame, |_| {});
+        }
+        assert_eq!(world.client(bad).closed, n == 5, "{n}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 pub mod action;
 pub mod cast;
+pub mod engine;
 mod extras;
 pub mod ledger;
 pub mod link;

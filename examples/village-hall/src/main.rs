@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::io::BufReader;
 use village_hall::cast::{PHONES_MAX, PHONES_MIN};
 use village_hall::orchestrator::{self, Config};
 use village_hall::process::Programs;
 use village_hall::screen::Screen;
 use village_hall::story::{CUT_MINUTES, Options};
+use village_hall::{engine, phone};
 
 /// A village branch's meeting: phones edit minutes and a draft resolution, the Wi-Fi goes down, they go on, it comes
 /// back, everybody ends with the same papers and nothing is lost.
@@ -79,12 +81,21 @@ fn main() -> ExitCode {
     };
     match cli.role {
         None => runtime.block_on(meeting(&cli.meeting)).unwrap_or_else(|error| failed(&error)),
-        Some(Role::Relay { data, listen }) => {
-            let (data, role) = (data.display(), "relay");
-            failed(&format!("this build has no engine: no {role} on {listen} with {data}"))
-        }
-        Some(Role::Phone) => failed(&"this build has no engine: no phone"),
+        Some(Role::Relay { data, listen }) => ended(runtime.block_on(engine::relay(data, listen))),
+        Some(Role::Phone) => ended(runtime.block_on(phone())),
     }
+}
+
+/// Obeys the orchestrator; a person who takes part in the meeting.
+async fn phone() -> std::io::Result<()> {
+    let input = BufReader::new(tokio::io::stdin());
+    phone::serve(&mut engine::Dinh::default(), input, tokio::io::stdout()).await?;
+    // A read of stdin that is under way would hold the process.
+    std::process::exit(0)
+}
+
+fn ended(result: std::io::Result<()>) -> ExitCode {
+    result.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }
 
 async fn meeting(meeting: &Meeting) -> std::io::Result<ExitCode> {

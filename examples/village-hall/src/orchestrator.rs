@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -232,7 +232,7 @@ impl<'a> Hall<'a> {
         match &step.what {
             What::Say { vi, en } => screen.say(&format!("{vi}\n        {en}")),
             What::Edit { phone, action } => self.edit(step.id, *phone, action).await,
-            What::Link { phones, event } => self.link(phones, *event),
+            What::Link { phones, event } => self.link(phones, *event).await,
             What::Converge { except } => self.converge(except, screen).await,
             What::ShowValues { doc, path } => {
                 let command = Command::Values { doc: doc.clone(), path: path.clone() };
@@ -272,7 +272,7 @@ impl<'a> Hall<'a> {
         self.phones[phone].order(Order::Do { step, action: action.clone(), typing_ms }).await;
     }
 
-    fn link(&mut self, phones: &[usize], event: LinkEvent) {
+    async fn link(&mut self, phones: &[usize], event: LinkEvent) {
         for link in phones.iter().filter_map(|phone| self.links.get(*phone)) {
             match event {
                 LinkEvent::Cut => link.cut(),
@@ -283,6 +283,11 @@ impl<'a> Hall<'a> {
         }
         if event == LinkEvent::Heal {
             self.healed = Some(Instant::now());
+            for phone in phones {
+                // The answer does not matter, and a dead phone hears nothing.
+                let (unheard, _) = oneshot::channel();
+                self.phones[*phone].order(Order::Ask(Command::NetworkChanged, unheard)).await;
+            }
         }
     }
 

@@ -79,6 +79,8 @@ pub trait Engine: Send {
         list: &Path,
         entry: &Value,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
+    /// The system says that this phone's network changed.
+    fn network_changed(&mut self) -> impl Future<Output = Result<(), EngineError>> + Send;
     /// State of the session.
     fn status(&mut self) -> impl Future<Output = Result<Status, EngineError>> + Send;
     /// Name and hash of the heads of every open document; no hash for one that has not arrived.
@@ -151,6 +153,10 @@ async fn obey<E: Engine>(engine: &mut E, command: Command) -> Result<Reply, Engi
             Reply::Done
         }
         Command::Do { step, action, typing_ms } => edit(engine, step, action, typing_ms).await?,
+        Command::NetworkChanged => {
+            engine.network_changed().await?;
+            Reply::Done
+        }
         Command::Status => Reply::Status(engine.status().await?),
         Command::DocumentHashes => Reply::Hashes { hashes: engine.hashes().await? },
         Command::Dump { doc } => Reply::Dump { value: engine.dump(&doc).await?.unwrap_or(Value::Null) },
@@ -327,6 +333,9 @@ mod tests {
         }
         async fn append(&mut self, _: &str, list: &Path, entry: &Value) -> Result<(), EngineError> {
             self.text(list).as_array_mut().unwrap().push(entry.clone());
+            Ok(())
+        }
+        async fn network_changed(&mut self) -> Result<(), EngineError> {
             Ok(())
         }
         async fn status(&mut self) -> Result<Status, EngineError> {

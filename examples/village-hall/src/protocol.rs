@@ -69,6 +69,8 @@ pub enum Command {
         /// Real milliseconds between two bursts of typing.
         typing_ms: u64,
     },
+    /// The Wi-Fi is back: what Android and iOS tell apps.
+    NetworkChanged,
     /// Ask for the state of the session.
     Status,
     /// Ask for the hash of every open document's heads.
@@ -129,7 +131,7 @@ pub enum Reply {
         /// Each goes to its phone in `Join`.
         invites: Vec<String>,
     },
-    /// To `Join`, `Open` and `Quit`.
+    /// To `Join`, `Open`, `NetworkChanged` and `Quit`.
     Done,
     /// To `Create`.
     Created {

@@ -72,6 +72,9 @@ pub enum PeerMisbehaved {
     /// A cursor went backwards, or beyond the head.
     #[error("the peer moved the cursor to where it cannot be")]
     BadCursor,
+    /// It asks for more than it takes.
+    #[error("the peer asks for more than it reads")]
+    AsksTooMuch,
     /// An acknowledgement names something that was never sent.
     #[error("the peer acknowledged what was not sent")]
     BadAck,

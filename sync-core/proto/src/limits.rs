@@ -29,6 +29,11 @@ pub const RUN_BYTES_SOFT: usize = 64 * 1024;
 pub const CREDIT_BYTES: u64 = 256 * 1024;
 /// Items that a device may have sent without an answer.
 pub const PUTS_UNANSWERED_MAX: usize = 512;
+/// Bytes that may wait for one connection to take them. What makes them is bounded by credit and by cursors, except
+/// answers to a peer that asks and does not read: beyond this it is closed.
+pub const OUTGOING_BYTES_MAX: usize = 8 << 20;
+/// Items that a device may have asked for by `Want` and not received yet.
+pub const WANTED_ITEMS_MAX: usize = 1 << 20;
 /// Presence payload, bytes.
 pub const EPHEMERAL_BYTES_MAX: usize = 4 * 1024;
 /// Presence messages that wait for one slow receiver; older ones of the same sender are replaced.

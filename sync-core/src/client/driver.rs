@@ -33,8 +33,11 @@ const LOOK_AT_CLOCKS: Duration = Duration::from_secs(15);
 /// A connection attempt younger than this is not begun again when the network changes.
 const YOUNG_ATTEMPT: Duration = Duration::from_secs(1);
 
-/// What runs on the driver's thread with the replica to itself.
-pub(super) type Job = Box<dyn FnOnce(&mut Replica<RedbStore>, Now) + Send>;
+/// What runs on the driver's thread with the replica to itself; gives what answers the caller.
+pub(super) type Job = Box<dyn FnOnce(&mut Replica<RedbStore>, Now) -> Answer + Send>;
+/// Runs when observers were told what the job did, so that a caller who looks at the status or at events finds it
+/// there.
+pub(super) type Answer = Box<dyn FnOnce()>;
 
 /// What handles send.
 pub(super) enum Command {
@@ -259,7 +262,9 @@ impl Driver {
 
     fn do_job(&mut self, job: Job) -> Step {
         let now = self.now();
-        job(&mut self.replica, now);
+        let answer = job(&mut self.replica, now);
+        self.publish();
+        answer();
         self.may_have_to_send();
         self.shared.failure.get().cloned().map_or(Ok(()), Err)
     }

@@ -3,8 +3,8 @@
 //! [`Client::open`] opens a store and starts one thread, which alone touches the store and the network; the handle
 //! is cheap to clone and may be used from any thread. Disk syncs and Automerge never run on the caller's thread.
 //!
-//! Every call that writes returns when the write is on this device's disk, whatever the network does. Calls are
-//! done in the order in which they were made. **Dropping the future of a call does not take it back**: once it was
+//! Every call that writes returns when the write is on this device's disk, whatever the network does; its events
+//! and the new status are there by then. Calls are done in the order in which they were made. **Dropping the future of a call does not take it back**: once it was
 //! polled, it is done, and only its answer is lost. (The exception is a queue of [`COMMANDS_MAX`] waiting calls:
 //! while it is full, dropping a future that waits for a place makes the call not happen.)
 //!
@@ -36,7 +36,7 @@ use dinh_proto::keys::DeviceKey;
 use dinh_proto::limits;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::driver::{Command, Driver, Shared};
+use self::driver::{Command, Driver, Job, Shared};
 use crate::document::{Document, Edit, EditError, Path, View};
 use crate::replica::{Counters, LinkState, Now, Replica, ReplicaConfig, ReplicaError};
 use crate::store::{RedbStore, StoreError};
@@ -196,7 +196,7 @@ impl Client {
     ) -> Result<R, ClientError> {
         let (reply, answer) = oneshot::channel();
         let shared = self.inner.shared.clone();
-        let job = Box::new(move |replica: &mut Replica<RedbStore>, now| {
+        let job: Job = Box::new(move |replica, now| {
             let result = match catch_unwind(AssertUnwindSafe(|| f(replica, now))) {
                 Ok(result) => result.map_err(ClientError::from),
                 Err(_) => Err(panicked),
@@ -206,7 +206,7 @@ impl Client {
                 shared.fail(error.clone());
             }
             // Whoever asked may have given up; what was done stays done.
-            let _ = reply.send(result);
+            Box::new(move || drop(reply.send(result)))
         });
         let gone = |_| self.inner.shared.gone();
         self.inner.commands.send(Command::Job(job)).await.map_err(gone)?;
@@ -402,10 +402,18 @@ impl Client {
         self.look(|replica| Ok(replica.counters())).await
     }
 
+    /// How many items this device holds, its own and others'.
+    pub async fn items_held(&self) -> Result<u64, ClientError> {
+        self.look(|replica| Ok(replica.items_held())).await
+    }
+
     /// Shows other devices of a space what this one is doing. Not stored; lost if not connected, or while many calls
     /// wait.
     pub fn send_presence(&self, space: SpaceId, payload: Bytes) {
-        let job = Box::new(move |replica: &mut Replica<RedbStore>, _| replica.send_presence(space, payload));
+        let job: Job = Box::new(move |replica, _| {
+            replica.send_presence(space, payload);
+            Box::new(|| ())
+        });
         let _ = self.inner.commands.try_send(Command::Job(job));
     }
 

@@ -346,6 +346,11 @@ impl<S: Store> Replica<S> {
         self.counters
     }
 
+    /// How many items this device holds, its own and others'.
+    pub fn items_held(&self) -> u64 {
+        self.held.values().map(Ranges::len).sum()
+    }
+
     /// How far everything was received.
     pub fn cursor(&self) -> Option<Cursor> {
         self.cursor

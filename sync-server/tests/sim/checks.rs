@@ -368,12 +368,8 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn of(value: &'a Value) -> Self {
-        let mut seen = Self {
-            keys: BTreeSet::new(),
-            entries: BTreeSet::new(),
-            words: BTreeSet::new(),
-            is_made: false,
-        };
+        let mut seen =
+            Self { keys: BTreeSet::new(), entries: BTreeSet::new(), words: BTreeSet::new(), is_made: false };
         let Value::Map(root) = value else { return seen };
         if let Some(Value::Map(notes)) = root.get("notes") {
             seen.keys.extend(notes.keys().map(String::as_str));

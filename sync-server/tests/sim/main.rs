@@ -113,11 +113,7 @@ fn main() -> ExitCode {
 fn one_seed(seed: u64) -> ExitCode {
     let tracing = number("SIM_TRACE", 0) == 1;
     println!("{:#?}", options_of(seed));
-    let outcome = if tracing {
-        guarded(|| run_world(seed, true)).map(|o| o.totals)
-    } else {
-        judge(seed)
-    };
+    let outcome = if tracing { guarded(|| run_world(seed, true)).map(|o| o.totals) } else { judge(seed) };
     match outcome {
         Ok(totals) => {
             println!("{totals:?}");

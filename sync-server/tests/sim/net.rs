@@ -110,7 +110,8 @@ impl Tap {
         let plain = self.down.open(frame).expect("the relay's frames open");
         self.down_reader.push(plain);
         let mut said = Said::default();
-        while let Some((message, len)) = self.down_reader.next_message().expect("the relay's messages parse") {
+        while let Some((message, len)) = self.down_reader.next_message().expect("the relay's messages parse")
+        {
             said.note(&message);
             match message {
                 Message::Items(items) => {
@@ -158,7 +159,9 @@ impl Said {
             }
             Message::Put(m) => format!("Put({})", m.items.len()),
             Message::Reject(m) => format!("Reject({} {:?} {})", m.number, m.code, m.seq),
-            Message::Ack(m) => format!("Ack({:?})", m.puts.iter().map(|(n, s)| (*n, s.0)).collect::<Vec<_>>()),
+            Message::Ack(m) => {
+                format!("Ack({:?})", m.puts.iter().map(|(n, s)| (*n, s.0)).collect::<Vec<_>>())
+            }
             Message::Hello(m) => format!("Hello({:?} {})", m.cursor, m.backfills.len()),
             Message::Welcome(m) => format!("Welcome(head {} reconcile {})", m.head, m.reconcile),
             Message::CaughtUp(m) => format!("CaughtUp({} {:?})", m.seq, m.sums),

@@ -130,7 +130,8 @@ impl Options {
         let slow_link = chance(rng, 30);
         let slow_disk = chance(rng, 30);
         let mut faults = Faults::default();
-        let mut switch = |percent: u64, most: u64| if chance(rng, percent) { between(rng, 1, most) } else { 0 };
+        let mut switch =
+            |percent: u64, most: u64| if chance(rng, percent) { between(rng, 1, most) } else { 0 };
         faults.link_break = switch(60, 10);
         faults.half_open = switch(50, 6);
         faults.clog = switch(40, 6);

@@ -11,8 +11,8 @@ use dinh_server::hub::{Effect, Hub, HubConfig};
 use dinh_server::log::{LogError, RedbLog};
 use rand_chacha::rand_core::RngCore;
 
-use crate::{hub_conn, hub_peer};
 use crate::world::{Happening, SECOND, World};
+use crate::{hub_conn, hub_peer};
 
 pub(crate) struct Relay {
     pub(crate) disk: SimDisk,
@@ -77,8 +77,7 @@ impl World {
         self.check_log_after_start(&found);
         self.relay.life += 1;
         self.relay.wake_at = u64::MAX;
-        self.relay.node =
-            Some(Node { hub, log, jobs: VecDeque::new(), committing: Vec::new(), busy: false });
+        self.relay.node = Some(Node { hub, log, jobs: VecDeque::new(), committing: Vec::new(), busy: false });
         self.say(|| format!("the relay starts at head {}", found.len()));
         self.pump_relay();
     }

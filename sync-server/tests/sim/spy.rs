@@ -76,7 +76,11 @@ impl Medium {
         }
     }
 
-    pub(crate) fn open(&self, device: DeviceId, ledger: &Rc<RefCell<Ledger>>) -> Result<SpyStore, StoreError> {
+    pub(crate) fn open(
+        &self,
+        device: DeviceId,
+        ledger: &Rc<RefCell<Ledger>>,
+    ) -> Result<SpyStore, StoreError> {
         let inner = match self {
             Self::Disk(disk) => Inner::Redb(Box::new(RedbStore::with_backend(disk.file())?)),
             Self::Memory(store) => Inner::Memory(store.clone()),

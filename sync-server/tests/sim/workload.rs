@@ -47,7 +47,8 @@ impl World {
         let space = self.truth.spaces[0].id;
         self.create_document(secretary, space);
         for p in 1..self.opts.phones {
-            let role = if self.opts.reader && p + 1 == self.opts.phones { Role::Reader } else { Role::Member };
+            let role =
+                if self.opts.reader && p + 1 == self.opts.phones { Role::Reader } else { Role::Member };
             self.join(member(p % self.opts.members), role);
         }
         self.pump_phone(secretary);
@@ -216,9 +217,8 @@ impl World {
         let i = below(&mut self.rng, keys.len() as u64) as usize;
         let Some((of, token)) = keys.get(i).cloned() else { return };
         let path = path!["notes", token.as_str()];
-        let there = self.call(p, |r, _| {
-            Ok(r.may_write(&doc).is_ok() && r.view(&doc, |v| v.get(&path).is_some())?)
-        });
+        let there =
+            self.call(p, |r, _| Ok(r.may_write(&doc).is_ok() && r.view(&doc, |v| v.get(&path).is_some())?));
         if !matches!(there, Some(Ok(true))) {
             return;
         }

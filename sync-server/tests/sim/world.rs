@@ -27,31 +27,76 @@ pub(crate) const SECOND: u64 = 1_000_000;
 #[derive(Debug)]
 pub(crate) enum Happening {
     /// A frame arrives at the relay.
-    Up { conn: u64, frame: Vec<u8> },
+    Up {
+        conn: u64,
+        frame: Vec<u8>,
+    },
     /// A frame arrives at the phone.
-    Down { conn: u64, frame: Vec<u8> },
+    Down {
+        conn: u64,
+        frame: Vec<u8>,
+    },
     /// The phone tries to connect.
-    Connect { phone: usize, life: u64 },
+    Connect {
+        phone: usize,
+        life: u64,
+    },
     /// A connection is open at both ends.
-    Connected { phone: usize, conn: u64, phone_life: u64, relay_life: u64 },
+    Connected {
+        phone: usize,
+        conn: u64,
+        phone_life: u64,
+        relay_life: u64,
+    },
     /// No connection could be made.
-    ConnectFailed { phone: usize, life: u64 },
+    ConnectFailed {
+        phone: usize,
+        life: u64,
+    },
     /// The phone's end hears that the connection is gone.
-    PhoneGone { conn: u64 },
+    PhoneGone {
+        conn: u64,
+    },
     /// The relay's end hears it.
-    RelayGone { conn: u64 },
-    WakePhone { phone: usize, life: u64 },
-    WakeRelay { life: u64 },
-    Verified { life: u64, token: u64, results: Vec<Result<Item, RejectCode>> },
-    Read { life: u64, token: u64, seqs: Vec<Seq> },
+    RelayGone {
+        conn: u64,
+    },
+    WakePhone {
+        phone: usize,
+        life: u64,
+    },
+    WakeRelay {
+        life: u64,
+    },
+    Verified {
+        life: u64,
+        token: u64,
+        results: Vec<Result<Item, RejectCode>>,
+    },
+    Read {
+        life: u64,
+        token: u64,
+        seqs: Vec<Seq>,
+    },
     /// The disk is done with a commit.
-    CommitDone { life: u64 },
+    CommitDone {
+        life: u64,
+    },
     /// The hub hears of it.
-    CommitTold { life: u64, answers: Vec<(u64, Seq)> },
-    RestartPhone { phone: usize },
+    CommitTold {
+        life: u64,
+        answers: Vec<(u64, Seq)>,
+    },
+    RestartPhone {
+        phone: usize,
+    },
     RestartRelay,
-    Resume { phone: usize },
-    Online { phone: usize },
+    Resume {
+        phone: usize,
+    },
+    Online {
+        phone: usize,
+    },
     FastDisk,
     /// Somebody does something.
     Act,
@@ -205,7 +250,11 @@ impl World {
     pub(crate) fn step(&mut self) -> bool {
         let Some(Reverse(entry)) = self.queue.pop() else { return false };
         self.same_time = if entry.at == self.now { self.same_time + 1 } else { 0 };
-        assert!(self.same_time < 200_000, "time stands still: a node wakes itself for ever ({:?})", entry.what);
+        assert!(
+            self.same_time < 200_000,
+            "time stands still: a node wakes itself for ever ({:?})",
+            entry.what
+        );
         self.now = entry.at;
         self.happen(entry.what);
         if let Some(violation) = self.ledger.borrow().violations.first() {
@@ -285,7 +334,9 @@ impl World {
         let Some(c) = self.conns.get_mut(&conn) else { return };
         let phone = c.phone;
         let said = if up { c.tap.up(&frame) } else { c.tap.down(&frame) };
-        self.say(|| format!("{} #{conn} phone {phone}: {}", if up { "->" } else { "<-" }, said.names.join(" ")));
+        self.say(|| {
+            format!("{} #{conn} phone {phone}: {}", if up { "->" } else { "<-" }, said.names.join(" "))
+        });
         // What one side still says to a connection that the other has left is no traffic.
         if said.busy && self.conns.get(&conn).is_some_and(|c| c.phone_open && c.relay_open) {
             self.last_busy = now;

@@ -282,6 +282,10 @@ impl Engine for Toy {
         self.put(doc, Kind::Append(list.clone(), entry.clone()))
     }
 
+    async fn network_changed(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     async fn status(&mut self) -> Result<Status, EngineError> {
         let replica = self.replica();
         let pending = replica.pending(self.phone).len() as u64;
