@@ -117,7 +117,7 @@ impl<S: Store> Replica<S> {
             }
             Verdict::Wait => self.park(id, &bytes, batch),
             Verdict::Refuse(code) => self.refuse(id, &bytes, code, batch),
-            Verdict::Fork(item) => self.handle_fork(item, batch, touched)?,
+            Verdict::Fork(item) => self.handle_fork(seq, item, batch, touched)?,
         }
         Ok(())
     }
@@ -245,6 +245,7 @@ impl<S: Store> Replica<S> {
 
     fn handle_fork(
         &mut self,
+        seq: Seq,
         item: Item,
         batch: &mut Batch,
         touched: &mut BTreeSet<DocId>,
@@ -258,7 +259,7 @@ impl<S: Store> Replica<S> {
             std::mem::take(batch).commit(&mut self.store)?;
             self.recover(ItemKey { chain, n }, RejectCode::Fork, "another copy of this store was first")?;
             // Judged once more: a record also has to find its place in the charter.
-            return self.take(item.bytes().clone(), batch, touched);
+            return self.take(seq, item.bytes().clone(), batch, touched);
         }
         // Two items of one author under one number: proof of a fork. What was seen first stays.
         self.refuse(item.id(), item.bytes(), RejectCode::Fork, batch);
