@@ -321,7 +321,10 @@ impl<S: Store> Replica<S> {
         self.outbox_ids.remove(&id);
         batch.delete(Table::Outbox, order.to_be_bytes());
         batch.commit(&mut self.store)?;
-        self.push_event(Event::Refused { id, code, by: Refuser::Relay, detail: detail.to_owned() });
+        // Nothing is lost with a snapshot: nobody needs to hear of it.
+        if matches!(entry.what, Outgoing::Item(_)) {
+            self.push_event(Event::Refused { id, code, by: Refuser::Relay, detail: detail.to_owned() });
+        }
         Ok(())
     }
 
