@@ -258,7 +258,7 @@ impl<S: Store> Replica<S> {
             std::mem::take(batch).commit(&mut self.store)?;
             self.recover(ItemKey { chain, n }, RejectCode::Fork, "another copy of this store was first")?;
             // Judged once more: a record also has to find its place in the charter.
-            return self.take(item.bytes().clone(), batch, touched);
+            return self.take(Seq(0), item.bytes().clone(), batch, touched);
         }
         // Two items of one author under one number: proof of a fork. What was seen first stays.
         self.refuse(item.id(), item.bytes(), RejectCode::Fork, batch);
