@@ -32,7 +32,7 @@ pub use self::edit::{DEPTH_MAX, Edit, Expand};
 pub use self::error::{DocumentError, EditError};
 pub use self::patch::{Patch, PatchAction};
 pub use self::path::{Path, Prop};
-pub use self::reauthor::{Reauthored, reauthor};
+pub use self::reauthor::{Accepted, Reauthored, reauthor, reauthor_after};
 pub use self::typing::{PendingText, Typing, TypingConfig};
 pub use self::value::Value;
 pub use self::view::{ConflictValue, Cursor, Mark, View};

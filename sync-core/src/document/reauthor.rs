@@ -1,6 +1,6 @@
 //! Writing a refused run again under a new actor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, SortedVec};
 use automerge::{ActorId, Change, ExpandedChange};
@@ -38,14 +38,48 @@ pub fn reauthor<B: AsRef<[u8]>>(
     old_actors: &[[u8; 16]],
     new_actor: [u8; 16],
 ) -> Result<Vec<Reauthored>, DocumentError> {
+    reauthor_after(&[], refused, old_actors, new_actor)
+}
+
+/// A change that [`reauthor`] wrote, of which it turned out that the change that it stands for is accepted after all:
+/// another copy of this store had sent it.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The rewritten change, not sent yet: it is given up.
+    pub raw: Vec<u8>,
+    /// The actor of the change that it stands for.
+    pub actor: [u8; 16],
+    /// The hash of that change.
+    pub hash: ChangeHash,
+}
+
+/// As [`reauthor`], when the first changes are not to be written: those in `accepted`, each building on the one before,
+/// which the first of `refused` builds on. What follows is then attached to the changes for which they stand.
+///
+/// # Errors
+/// As [`reauthor`].
+pub fn reauthor_after<B: AsRef<[u8]>>(
+    accepted: &[Accepted],
+    refused: &[B],
+    old_actors: &[[u8; 16]],
+    new_actor: [u8; 16],
+) -> Result<Vec<Reauthored>, DocumentError> {
     let new = ActorId::from(new_actor.as_slice());
     let old: Vec<ActorId> = old_actors.iter().map(|a| ActorId::from(a.as_slice())).collect();
     if old.contains(&new) {
         return Err(DocumentError::Reauthor("the new actor is the old one"));
     }
-    let mut rename = Rename { from: BTreeMap::new(), new };
+    let mut rename = Rename { parts: Vec::new(), new };
     let mut hashes = BTreeMap::new();
+    for given_up in accepted {
+        let change = super::parse_change(&given_up.raw)?;
+        let (from, to) = (change.start_op().get(), change.max_op());
+        let actor = ActorId::from(given_up.actor.as_slice());
+        rename.parts.push((change.actor_id().clone(), from, to, actor));
+        hashes.insert(ChangeHash::from(change.hash()), automerge::ChangeHash(*given_up.hash.as_bytes()));
+    }
     let mut last: Option<(ActorId, u64, u64, ChangeHash)> = None;
+    let mut renamed: BTreeSet<ActorId> = BTreeSet::new();
     let mut out = Vec::with_capacity(refused.len());
     for (raw, seq) in refused.iter().zip(1..) {
         let change = super::parse_change(raw.as_ref())?;
@@ -64,7 +98,10 @@ pub fn reauthor<B: AsRef<[u8]>>(
         }
         let replaces = ChangeHash::from(change.hash());
         last = Some((change.actor_id().clone(), change.seq(), change.max_op(), replaces));
-        rename.from.entry(change.actor_id().clone()).or_insert(change.start_op().get());
+        if renamed.insert(change.actor_id().clone()) {
+            let part = (change.actor_id().clone(), change.start_op().get(), u64::MAX, rename.new.clone());
+            rename.parts.push(part);
+        }
         let mut expanded = change.decode();
         // Sees to it that nothing is lost on the way, whatever this version of automerge does.
         if encode(expanded.clone()).raw_bytes() != change.raw_bytes() {
@@ -79,8 +116,9 @@ pub fn reauthor<B: AsRef<[u8]>>(
 }
 
 struct Rename {
-    /// Operations of an old actor from this counter on belong to the refused changes. Below it they were accepted.
-    from: BTreeMap<ActorId, u64>,
+    /// Operations of an actor from one counter to another belong to changes that are now another actor's. All others
+    /// stay as they are: they were accepted.
+    parts: Vec<(ActorId, u64, u64, ActorId)>,
     new: ActorId,
 }
 
@@ -100,6 +138,7 @@ impl Rename {
             }
         }
         change.deps.sort_unstable();
+        change.deps.dedup();
         for op in &mut change.operations {
             self.op(op);
         }
@@ -124,8 +163,10 @@ impl Rename {
     }
 
     fn id(&self, id: &mut OpId) {
-        if self.from.get(&id.1).is_some_and(|from| id.0 >= *from) {
-            id.1 = self.new.clone();
+        let found =
+            self.parts.iter().find(|(actor, from, to, _)| *actor == id.1 && (*from..=*to).contains(&id.0));
+        if let Some((_, _, _, actor)) = found {
+            id.1 = actor.clone();
         }
     }
 }

@@ -228,8 +228,7 @@ impl<S: Store> Replica<S> {
 
     /// Applies what can be applied to an open document, in one batch, and tells the app if `tell`.
     pub(super) fn advance(&mut self, doc: &DocId, tell: bool) -> Result<(), ReplicaError> {
-        let unsealed =
-            self.unsealed.get(doc).map(|u| u.iter().map(|(_, _, raw)| raw.clone()).collect::<Vec<_>>());
+        let unsealed = self.unsealed.get(doc).map(|u| u.iter().map(|u| u.raw.clone()).collect::<Vec<_>>());
         let Some(open) = self.open.get_mut(doc) else { return Ok(()) };
         let mut plan = Plan::new(&open.document);
         let mut refused = Vec::new();

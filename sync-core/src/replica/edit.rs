@@ -9,7 +9,7 @@ use dinh_proto::time::{Timestamp, WallTime};
 
 use super::event::{LinkState, Origin};
 use super::schema::{self, Batch};
-use super::{Event, Now, Replica, ReplicaError};
+use super::{Event, Now, Replica, ReplicaError, Unsealed};
 use crate::document::{Document, DocumentError, Edit, EditError, LocalChange, Path, Typing, TypingConfig};
 use crate::store::{Store, Table};
 
@@ -83,10 +83,10 @@ impl<S: Store> Replica<S> {
             .map_err(ReplicaError::TooLarge)?;
         let seq = u32::try_from(change.seq).unwrap_or(u32::MAX);
         let mut batch = Batch::default();
-        let value = [&before.unwrap_or_default().0[..], &change.raw].concat();
-        batch.put(Table::Unsealed, schema::unsealed_key(doc, seq), value);
+        let unsealed = Unsealed { seq, before, stands_for: None, raw: change.raw.clone() };
+        batch.put(Table::Unsealed, schema::unsealed_key(doc, seq), unsealed.value());
         batch.commit(&mut self.store)?;
-        self.unsealed.entry(*doc).or_default().push((seq, before, change.raw.clone()));
+        self.unsealed.entry(*doc).or_default().push(unsealed);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod link;
 mod receive;
 mod reconcile;
 mod recover;
+mod rewrite;
 mod schema;
 mod seal;
 mod snapshot;
@@ -24,7 +25,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
 use dinh_proto::charter::Charter;
-use dinh_proto::ids::{Author, ChainId, Cursor, DeviceId, DocId, ItemId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{
+    Author, ChainId, ChangeHash, Cursor, DeviceId, DocId, ItemId, Seq, SessionId, SpaceId,
+};
 use dinh_proto::item::{Item, SpaceSum};
 use dinh_proto::keys::DeviceKey;
 use dinh_proto::ranges::Ranges;
@@ -83,8 +86,32 @@ struct OutboxEntry {
     space: SpaceId,
 }
 
-/// Own changes of one document that are not in an item yet: Automerge seq, hash of the change before, change.
-type Unsealed = Vec<(u32, Option<dinh_proto::ids::ChangeHash>, Vec<u8>)>;
+/// An own change that is in no item yet.
+#[derive(Debug, Clone)]
+struct Unsealed {
+    /// Its number among its actor's changes in the document.
+    seq: u32,
+    /// The hash of its actor's change before it.
+    before: Option<ChangeHash>,
+    /// It was written again in a new session, and stands for this change; see `rewrite.rs`.
+    stands_for: Option<ChangeHash>,
+    raw: Vec<u8>,
+}
+
+impl Unsealed {
+    fn read(seq: u32, value: &[u8]) -> Result<Self, StoreError> {
+        let corrupt = || StoreError::Corrupt("unsealed change");
+        let (before, rest) = value.split_first_chunk::<32>().ok_or_else(corrupt)?;
+        let (stands_for, raw) = rest.split_first_chunk::<32>().ok_or_else(corrupt)?;
+        let hash = |bytes: &[u8; 32]| (*bytes != [0; 32]).then_some(ChangeHash(*bytes));
+        Ok(Self { seq, before: hash(before), stands_for: hash(stands_for), raw: raw.to_vec() })
+    }
+
+    fn value(&self) -> Vec<u8> {
+        let hash = |hash: Option<ChangeHash>| hash.unwrap_or_default().0;
+        [&hash(self.before)[..], &hash(self.stands_for), &self.raw].concat()
+    }
+}
 
 /// The newest item that this device knows of a chain.
 #[derive(Debug, Clone, Copy, Default)]
@@ -115,8 +142,14 @@ pub struct Replica<S> {
     order: u64,
     outbox: BTreeMap<u64, OutboxEntry>,
     outbox_ids: BTreeMap<ItemId, u64>,
-    unsealed: BTreeMap<DocId, Unsealed>,
+    unsealed: BTreeMap<DocId, Vec<Unsealed>>,
+    /// Rewritten changes wait here; see `rewrite.rs`.
+    hold: Option<rewrite::Hold>,
+    /// Connections made since the start.
+    connections: u64,
     parked: BTreeMap<u64, Vec<u8>>,
+    /// A charter changed since what is parked was judged.
+    parked_is_due: bool,
     open: BTreeMap<DocId, OpenDocument>,
     tails: BTreeMap<DocId, snapshot::Tail>,
     typing: BTreeMap<(DocId, Path), Typing>,
@@ -195,7 +228,10 @@ impl<S: Store> Replica<S> {
             outbox: BTreeMap::new(),
             outbox_ids: BTreeMap::new(),
             unsealed: BTreeMap::new(),
+            hold: None,
+            connections: 0,
             parked: BTreeMap::new(),
+            parked_is_due: true,
             open: BTreeMap::new(),
             tails: BTreeMap::new(),
             typing: BTreeMap::new(),
@@ -312,10 +348,12 @@ impl<S: Store> Replica<S> {
             let corrupt = || StoreError::Corrupt("unsealed change");
             let (doc, seq) = key.split_at_checked(16).ok_or_else(corrupt)?;
             let seq = u32::from_be_bytes(seq.try_into().map_err(|_| corrupt())?);
-            let (before, raw) = value.split_first_chunk::<32>().ok_or_else(corrupt)?;
-            let before = (*before != [0; 32]).then_some(dinh_proto::ids::ChangeHash(*before));
             let doc = DocId(doc.try_into().map_err(|_| corrupt())?);
-            self.unsealed.entry(doc).or_default().push((seq, before, raw.to_vec()));
+            let change = Unsealed::read(seq, &value)?;
+            if change.stands_for.is_some() {
+                self.hold = Some(rewrite::Hold::default());
+            }
+            self.unsealed.entry(doc).or_default().push(change);
         }
         for (key, value) in self.store.read(|tx| schema::entries(tx, Table::Parked, &[]))? {
             self.parked.insert(schema::order_from(&key)?, value);

@@ -39,17 +39,17 @@ impl<S: Store> Replica<S> {
             if self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>() != charter_records
             {
                 grant_seq = grant_seq.max(seq);
-                self.retry_parked(&mut batch, &mut touched)?;
             }
+            self.retry_parked(&mut batch, &mut touched)?;
         }
         self.begin_backfills(&before, grant_seq, &mut batch);
         self.move_cursor(items.scope, items.upto, &mut batch);
         batch.commit(&mut self.store)?;
         self.settle_forks(&mut touched)?;
-        for doc in touched {
-            self.apply_received(now, &doc)?;
+        for doc in &touched {
+            self.apply_received(now, doc)?;
         }
-        Ok(())
+        self.drop_rewritten(&touched)
     }
 
     fn move_cursor(&mut self, scope: Scope, upto: Seq, batch: &mut Batch) {
@@ -210,7 +210,7 @@ impl<S: Store> Replica<S> {
         }
         if own_future {
             // Somebody has an item of this very session that this store never made: the store is an old copy.
-            self.leave_session(std::slice::from_ref(item), batch)?;
+            self.leave_session(batch)?;
         }
         Ok(())
     }
@@ -233,11 +233,30 @@ impl<S: Store> Replica<S> {
         self.parked.insert(order, bytes.to_vec());
     }
 
-    /// A charter changed: items that waited are judged again.
+    /// If a charter changed, items that waited are judged again.
     fn retry_parked(&mut self, batch: &mut Batch, touched: &mut BTreeSet<DocId>) -> Result<(), ReplicaError> {
-        for (order, bytes) in std::mem::take(&mut self.parked) {
-            batch.delete(Table::Parked, order.to_be_bytes());
-            self.take(Seq(0), bytes.into(), batch, touched)?;
+        while std::mem::take(&mut self.parked_is_due) {
+            for (order, bytes) in std::mem::take(&mut self.parked) {
+                batch.delete(Table::Parked, order.to_be_bytes());
+                self.take(Seq(0), bytes.into(), batch, touched)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A branch was joined: what the relay sent of it before is judged again, in a transaction of its own.
+    pub(super) fn take_parked(&mut self) -> Result<(), ReplicaError> {
+        let mut batch = Batch::default();
+        let mut touched = BTreeSet::new();
+        self.retry_parked(&mut batch, &mut touched)?;
+        batch.commit(&mut self.store)?;
+        self.settle_forks(&mut touched)?;
+        for doc in touched {
+            // Nobody types in a document that was not known until now, so there is no typing to commit first.
+            self.advance(&doc, true)?;
+            if !self.open.contains_key(&doc) {
+                self.push_event(Event::DocumentReset { doc });
+            }
         }
         Ok(())
     }
@@ -285,6 +304,7 @@ impl<S: Store> Replica<S> {
                 // Judged once more: a record also has to find its place in the charter.
                 self.take(Seq(0), item.bytes().clone(), &mut batch, touched)?;
             }
+            self.retry_parked(&mut batch, touched)?;
             batch.commit(&mut self.store)?;
         }
         Ok(())

@@ -4,27 +4,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::{ActorId, ChangeHash, DocId, ItemId, SessionId};
+use dinh_proto::ids::{ChangeHash, DocId, ItemId, SessionId};
 use dinh_proto::item::{Item, Kind};
 use rand_chacha::rand_core::RngCore;
 
 use super::event::Refuser;
 use super::schema::{self, Batch, ItemKey};
 use super::{Event, Outgoing, Replica, ReplicaError, Tip};
-use crate::document::{Document, reauthor};
-use crate::gate;
+use crate::document::Document;
 use crate::store::{Store, StoreError, Table};
 
 /// Own runs of one document that are taken back, in the order in which they were made, with the hash of the own
 /// change before them.
 #[derive(Debug, Default)]
-struct TakenBack {
-    runs: Vec<Item>,
-    before: Option<ChangeHash>,
-    /// Changes that another copy of this store has sent already: both copies had them when they parted.
-    sent_by_other: BTreeSet<ChangeHash>,
+pub(super) struct TakenBack {
+    pub(super) runs: Vec<Item>,
+    pub(super) before: Option<ChangeHash>,
     /// Not to be written again: the refusal is about what it says, or the right to say it.
-    keep_out: bool,
+    pub(super) keep_out: bool,
 }
 
 impl<S: Store> Replica<S> {
@@ -60,8 +57,7 @@ impl<S: Store> Replica<S> {
                 Kind::Run | Kind::Snapshot => {
                     let before = self.change_before(&item)?;
                     let keep_out = !rewrite_all && refused_doc == Some(doc);
-                    let sent_by_other = self.changes_in(&doc, theirs)?;
-                    taken.insert(doc, TakenBack { runs: Vec::new(), before, sent_by_other, keep_out });
+                    taken.insert(doc, TakenBack { runs: Vec::new(), before, keep_out });
                 }
             }
             if let Some(back) = taken.get_mut(&doc) {
@@ -69,7 +65,7 @@ impl<S: Store> Replica<S> {
             }
             self.forget_item(&item, &mut batch)?;
         }
-        let changes = self.change_session(taken, theirs, (code, detail), &mut batch)?;
+        let changes = self.change_session(taken, Some(key), (code, detail), &mut batch)?;
         let said: Vec<&[u8]> = theirs.iter().map(Item::payload).collect();
         records.retain(|record| !said.contains(&record.payload()));
         self.reissue(&records, rewrite_all, (code, detail), &mut batch)?;
@@ -83,17 +79,18 @@ impl<S: Store> Replica<S> {
 
     /// Goes on in a new session (new chains, new actors) because somebody has an item of this session that this
     /// store never made.
-    pub(super) fn leave_session(&mut self, theirs: &[Item], batch: &mut Batch) -> Result<(), ReplicaError> {
-        self.change_session(BTreeMap::new(), theirs, (RejectCode::Fork, ""), batch)?;
+    pub(super) fn leave_session(&mut self, batch: &mut Batch) -> Result<(), ReplicaError> {
+        self.change_session(BTreeMap::new(), None, (RejectCode::Fork, ""), batch)?;
         self.counters.recoveries += 1;
         Ok(())
     }
 
-    /// Changes that are in no item yet carry the old session's actor: they are written again too.
-    fn change_session(
+    /// Changes that are in no item yet carry the old session's actor: they are written again too. `fork` is where
+    /// another copy of this store has an item that is not here yet.
+    pub(super) fn change_session(
         &mut self,
         mut taken: BTreeMap<DocId, TakenBack>,
-        theirs: &[Item],
+        fork: Option<ItemKey>,
         refusal: (RejectCode, &str),
         batch: &mut Batch,
     ) -> Result<usize, ReplicaError> {
@@ -102,16 +99,14 @@ impl<S: Store> Replica<S> {
         self.rng.fill_bytes(&mut session.0);
         self.session = session;
         batch.put(Table::Meta, schema::META_SESSION, session.0);
-        for doc in self.unsealed.keys().copied().collect::<Vec<_>>() {
-            if !taken.contains_key(&doc) {
-                let sent_by_other = self.changes_in(&doc, theirs)?;
-                taken.insert(doc, TakenBack { sent_by_other, ..TakenBack::default() });
-            }
-        }
+        self.unsealed.keys().for_each(|doc| {
+            taken.entry(*doc).or_default();
+        });
         let mut rewritten = 0;
         for (doc, back) in &taken {
             rewritten += self.rewrite_document(doc, back, old, refusal, batch)?;
         }
+        self.hold_rewritten(fork);
         for doc in self.open.keys().copied().collect::<Vec<_>>() {
             let actor = self.actor(&doc).0;
             if let Some(open) = self.open.get_mut(&doc) {
@@ -133,27 +128,6 @@ impl<S: Store> Replica<S> {
         })?;
         let hash = found.ok_or(StoreError::Corrupt("own change before a refused run"))?;
         Ok(Some(ChangeHash(*hash.as_bytes())))
-    }
-
-    /// Hashes of the changes to a document in runs that continue what is here.
-    fn changes_in(&mut self, doc: &DocId, runs: &[Item]) -> Result<BTreeSet<ChangeHash>, ReplicaError> {
-        let mut hashes = BTreeSet::new();
-        let mut before = None;
-        for run in runs.iter().filter(|i| i.header().kind == Kind::Run && i.header().doc == *doc) {
-            if before.is_none() {
-                before = match self.change_before(run) {
-                    Err(ReplicaError::Store(StoreError::Corrupt(_))) => break,
-                    found => found?,
-                };
-            }
-            // One that does not open is judged when it is applied.
-            let Ok(changes) = gate::open_own_run(run.header(), run.payload(), before.as_ref()) else { break };
-            for (hash, _) in changes {
-                before = Some(hash);
-                hashes.insert(hash);
-            }
-        }
-        Ok(hashes)
     }
 
     /// Takes an item out of its chain and the outbox.
@@ -183,73 +157,6 @@ impl<S: Store> Replica<S> {
             link.extras.retain(|e| e.key != key);
         }
         Ok(())
-    }
-
-    /// Writes the changes of taken-back runs, and those in no item yet, again under the new session's actor (or
-    /// keeps them out). The document is closed: it is made again from what remains. Returns how many changes were
-    /// written again.
-    fn rewrite_document(
-        &mut self,
-        doc: &DocId,
-        back: &TakenBack,
-        old_session: SessionId,
-        (code, detail): (RejectCode, &str),
-        batch: &mut Batch,
-    ) -> Result<usize, ReplicaError> {
-        let unsealed = self.unsealed.remove(doc).unwrap_or_default();
-        for (seq, _, _) in &unsealed {
-            batch.delete(Table::Unsealed, schema::unsealed_key(doc, *seq));
-        }
-        let gone: BTreeSet<Vec<u8>> = back
-            .runs
-            .iter()
-            .map(|i| ItemKey { chain: i.header().chain(), n: i.header().n().unwrap_or_default() }.to_bytes())
-            .collect();
-        for (key, value) in self.store.read(|tx| schema::entries(tx, Table::DocumentLog, &doc.0))? {
-            if gone.contains(&value) {
-                batch.delete(Table::DocumentLog, key);
-            }
-        }
-        batch.delete(Table::Views, doc.0);
-        self.open.remove(doc);
-        self.tails.remove(doc);
-        let mut before = back.before;
-        let mut raw = Vec::new();
-        let mut actors = vec![ActorId::derive(doc, &self.device, &old_session).0];
-        for run in &back.runs {
-            for (hash, bytes) in gate::open_own_run(run.header(), run.payload(), before.as_ref())? {
-                before = Some(hash);
-                if !back.sent_by_other.contains(&hash) {
-                    raw.push(bytes);
-                }
-            }
-            actors.push(run.header().actor().0);
-        }
-        for (_, _, bytes) in unsealed {
-            let hash = dinh_proto::pack::RawChange::parse(&bytes).map_err(ReplicaError::TooLarge)?.hash;
-            if !back.sent_by_other.contains(&ChangeHash(hash)) {
-                raw.push(bytes);
-            }
-        }
-        self.push_event(Event::DocumentReset { doc: *doc });
-        if back.keep_out {
-            for run in &back.runs {
-                self.quarantine(run.bytes(), code, detail, batch);
-                let id = run.id();
-                self.push_event(Event::Refused { id, code, by: Refuser::Relay, detail: detail.to_owned() });
-            }
-            return Ok(0);
-        }
-        let mut previous: Option<ChangeHash> = None;
-        let written = reauthor(&raw, &actors, self.actor(doc).0)?;
-        for change in &written {
-            let seq = u32::try_from(change.seq).unwrap_or(u32::MAX);
-            let value = [&previous.unwrap_or_default().0[..], &change.raw].concat();
-            batch.put(Table::Unsealed, schema::unsealed_key(doc, seq), value);
-            self.unsealed.entry(*doc).or_default().push((seq, previous, change.raw.clone()));
-            previous = Some(ChangeHash(*change.hash.as_bytes()));
-        }
-        Ok(written.len())
     }
 
     /// Issues this device's charter records again in the new session's chain.
@@ -291,6 +198,10 @@ impl<S: Store> Replica<S> {
     /// after them builds on them, and must not leave before they are settled.
     pub(super) fn has_unsettled(&self, doc: &DocId) -> bool {
         let space = self.space_of(doc);
+        let rewritten = || self.unsealed.get(doc).is_some_and(|u| u.iter().any(|u| u.stands_for.is_some()));
+        if self.rewritten_wait() && rewritten() {
+            return true;
+        }
         self.outbox.values().any(|e| match e.what {
             Outgoing::Item(key) => {
                 Some(key.chain.space) == space

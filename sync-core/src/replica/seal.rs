@@ -6,7 +6,7 @@ use dinh_proto::item::{CLEAR_KEY, Draft, Item, Kind, Place, commitment};
 use dinh_proto::limits;
 
 use super::schema::{self, Batch, ItemKey};
-use super::{Replica, ReplicaError};
+use super::{Replica, ReplicaError, Unsealed};
 use crate::gate;
 use crate::store::{Store, Table};
 
@@ -36,8 +36,8 @@ impl<S: Store> Replica<S> {
             let n = rest
                 .iter()
                 .take(limits::RUN_CHANGES_SOFT)
-                .take_while(|(_, _, raw)| {
-                    bytes += raw.len();
+                .take_while(|u| {
+                    bytes += u.raw.len();
                     bytes <= limits::RUN_BYTES_SOFT
                 })
                 .count()
@@ -45,8 +45,8 @@ impl<S: Store> Replica<S> {
             let (run, later) = rest.split_at(n);
             rest = later;
             let item = self.seal_run(doc, space, run)?;
-            for (seq, _, _) in run {
-                batch.delete(Table::Unsealed, schema::unsealed_key(doc, *seq));
+            for u in run {
+                batch.delete(Table::Unsealed, schema::unsealed_key(doc, u.seq));
             }
             self.keep_own(&item, batch);
             let order = self.next_order(batch);
@@ -62,11 +62,11 @@ impl<S: Store> Replica<S> {
         &self,
         doc: &DocId,
         space: dinh_proto::ids::SpaceId,
-        run: &[(u32, Option<ChangeHash>, Vec<u8>)],
+        run: &[Unsealed],
     ) -> Result<Item, ReplicaError> {
         let actor: ActorId = self.actor(doc);
-        let (first_seq, before) = run.first().map(|(seq, before, _)| (*seq, *before)).unwrap_or_default();
-        let raw: Vec<&[u8]> = run.iter().map(|(_, _, raw)| &raw[..]).collect();
+        let (first_seq, before) = run.first().map(|u| (u.seq, u.before)).unwrap_or_default();
+        let raw: Vec<&[u8]> = run.iter().map(|u| &u.raw[..]).collect();
         let payload = gate::seal_run(&actor, before.as_ref(), &raw).map_err(ReplicaError::TooLarge)?;
         let last = raw.last().map(|raw| dinh_proto::pack::RawChange::parse(raw)).transpose();
         let last = last.map_err(ReplicaError::TooLarge)?.map(|c| ChangeHash(c.hash)).unwrap_or_default();

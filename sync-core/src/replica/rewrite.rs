@@ -1,0 +1,154 @@
+//! Writing own changes again under a new session's actor, and giving that up for changes that another copy of this
+//! store turns out to have sent: what both copies had when they parted must not be there twice.
+//!
+//! A rewritten change remembers the change that it stands for, and is not put into an item before the other copy's
+//! items were received. When one of them brings the very change for which a rewritten one stands, the rewritten one
+//! is dropped, and what was written after it is attached to the original.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dinh_proto::error::RejectCode;
+use dinh_proto::ids::{ActorId, ChangeHash, DocId, SessionId};
+use dinh_proto::pack::RawChange;
+
+use super::event::{LinkState, Refuser};
+use super::recover::TakenBack;
+use super::schema::{self, Batch, ItemKey};
+use super::{Event, Replica, ReplicaError, Unsealed};
+use crate::document::{Accepted, Document, reauthor_after};
+use crate::gate;
+use crate::store::{Store, Table};
+
+/// Until when rewritten changes wait.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Hold {
+    /// The connection on which the other copy was noticed: a later one that is caught up has brought everything.
+    connection: u64,
+    /// The item of the other copy that was noticed, if it was not received then.
+    fork: Option<ItemKey>,
+}
+
+impl<S: Store> Replica<S> {
+    pub(super) fn hold_rewritten(&mut self, fork: Option<ItemKey>) {
+        // One that was noticed earlier may still be on its way.
+        let fork = fork.or_else(|| self.hold.and_then(|h| h.fork));
+        self.hold = Some(Hold { connection: self.connections, fork });
+    }
+
+    /// Whether items of another copy of this store may still come that hold what was rewritten.
+    pub(super) fn rewritten_wait(&self) -> bool {
+        let Some(hold) = self.hold else { return false };
+        let received = |key: ItemKey| self.held.get(&key.chain).is_some_and(|h| h.contains(key.n));
+        let here = self.connections > hold.connection || hold.fork.is_none_or(received);
+        self.link_state != LinkState::Live || !here
+    }
+
+    /// After items were received and applied: gives up rewritten changes whose originals came.
+    pub(super) fn drop_rewritten(&mut self, touched: &BTreeSet<DocId>) -> Result<(), ReplicaError> {
+        let mut came = false;
+        for doc in touched {
+            let first = self.unsealed.get(doc).and_then(|u| u.first()).and_then(|u| u.stands_for);
+            if let Some(hash) = first {
+                came |= self.document(doc, |d: &Document| d.contains(&hash.into()))?;
+            }
+        }
+        if came {
+            let mut batch = Batch::default();
+            self.change_session(BTreeMap::new(), None, (RejectCode::Fork, ""), &mut batch)?;
+            batch.commit(&mut self.store)?;
+        }
+        Ok(())
+    }
+
+    /// The first rewritten changes whose originals are in the document.
+    fn accepted_originals(&mut self, doc: &DocId) -> Result<Vec<Accepted>, ReplicaError> {
+        let rewritten: Vec<(ChangeHash, Vec<u8>)> = self
+            .unsealed
+            .get(doc)
+            .into_iter()
+            .flatten()
+            .map_while(|u| u.stands_for.map(|hash| (hash, u.raw.clone())))
+            .collect();
+        if rewritten.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.document(doc, |d: &Document| {
+            let authors: BTreeMap<ChangeHash, [u8; 16]> =
+                d.history().into_iter().map(|c| (ChangeHash(*c.hash.as_bytes()), c.actor)).collect();
+            let accepted = rewritten.into_iter().map_while(|(hash, raw)| {
+                let actor = *authors.get(&hash)?;
+                Some(Accepted { raw, actor, hash: hash.into() })
+            });
+            accepted.collect()
+        })
+    }
+
+    /// Writes the changes of taken-back runs, and those in no item yet, again under the new session's actor (or
+    /// keeps them out). The document is closed: it is made again from what remains. Returns how many changes were
+    /// written again.
+    pub(super) fn rewrite_document(
+        &mut self,
+        doc: &DocId,
+        back: &TakenBack,
+        old_session: SessionId,
+        (code, detail): (RejectCode, &str),
+        batch: &mut Batch,
+    ) -> Result<usize, ReplicaError> {
+        // Before taken-back runs nothing of the document was rewritten.
+        let accepted = if back.runs.is_empty() { self.accepted_originals(doc)? } else { Vec::new() };
+        let unsealed = self.unsealed.remove(doc).unwrap_or_default();
+        for u in &unsealed {
+            batch.delete(Table::Unsealed, schema::unsealed_key(doc, u.seq));
+        }
+        let gone: BTreeSet<Vec<u8>> = back
+            .runs
+            .iter()
+            .map(|i| ItemKey { chain: i.header().chain(), n: i.header().n().unwrap_or_default() }.to_bytes())
+            .collect();
+        for (key, value) in self.store.read(|tx| schema::entries(tx, Table::DocumentLog, &doc.0))? {
+            if gone.contains(&value) {
+                batch.delete(Table::DocumentLog, key);
+            }
+        }
+        batch.delete(Table::Views, doc.0);
+        self.open.remove(doc);
+        self.tails.remove(doc);
+        let mut before = back.before;
+        let mut raw = Vec::new();
+        let mut stand_for = Vec::new();
+        let mut actors = vec![ActorId::derive(doc, &self.device, &old_session).0];
+        for run in &back.runs {
+            for (hash, bytes) in gate::open_own_run(run.header(), run.payload(), before.as_ref())? {
+                before = Some(hash);
+                stand_for.push(hash);
+                raw.push(bytes);
+            }
+            actors.push(run.header().actor().0);
+        }
+        for u in unsealed.into_iter().skip(accepted.len()) {
+            let own = ChangeHash(RawChange::parse(&u.raw).map_err(ReplicaError::TooLarge)?.hash);
+            stand_for.push(u.stands_for.unwrap_or(own));
+            raw.push(u.raw);
+        }
+        self.push_event(Event::DocumentReset { doc: *doc });
+        if back.keep_out {
+            for run in &back.runs {
+                self.quarantine(run.bytes(), code, detail, batch);
+                let id = run.id();
+                self.push_event(Event::Refused { id, code, by: Refuser::Relay, detail: detail.to_owned() });
+            }
+            return Ok(0);
+        }
+        let mut previous: Option<ChangeHash> = None;
+        let written = reauthor_after(&accepted, &raw, &actors, self.actor(doc).0)?;
+        for (change, stands_for) in written.iter().zip(stand_for) {
+            let seq = u32::try_from(change.seq).unwrap_or(u32::MAX);
+            let raw = change.raw.clone();
+            let unsealed = Unsealed { seq, before: previous, stands_for: Some(stands_for), raw };
+            batch.put(Table::Unsealed, schema::unsealed_key(doc, seq), unsealed.value());
+            self.unsealed.entry(*doc).or_default().push(unsealed);
+            previous = Some(ChangeHash(*change.hash.as_bytes()));
+        }
+        Ok(written.len())
+    }
+}
