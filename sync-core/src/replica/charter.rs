@@ -152,6 +152,7 @@ impl<S: Store> Replica<S> {
 
     /// The charter of a branch changed: its spaces are known, its readers told.
     pub(super) fn charter_changed(&mut self, branch: &SpaceId) {
+        self.parked_is_due = true;
         self.index_spaces(branch);
         self.push_event(Event::CharterChanged { branch: *branch });
     }
@@ -238,6 +239,7 @@ impl<S: Store> Replica<S> {
         for item in &accepted {
             self.keep_own(item, &mut batch);
         }
+        self.parked_is_due = true;
         self.index_spaces(&branch);
         // A device that already followed another branch has a cursor: what lies before it must be fetched.
         if let Some(cursor) = self.cursor {

@@ -117,6 +117,8 @@ pub struct Replica<S> {
     outbox_ids: BTreeMap<ItemId, u64>,
     unsealed: BTreeMap<DocId, Unsealed>,
     parked: BTreeMap<u64, Vec<u8>>,
+    /// A charter changed since what is parked was judged.
+    parked_is_due: bool,
     open: BTreeMap<DocId, OpenDocument>,
     tails: BTreeMap<DocId, snapshot::Tail>,
     typing: BTreeMap<(DocId, Path), Typing>,
@@ -196,6 +198,7 @@ impl<S: Store> Replica<S> {
             outbox_ids: BTreeMap::new(),
             unsealed: BTreeMap::new(),
             parked: BTreeMap::new(),
+            parked_is_due: true,
             open: BTreeMap::new(),
             tails: BTreeMap::new(),
             typing: BTreeMap::new(),

@@ -39,8 +39,8 @@ impl<S: Store> Replica<S> {
             if self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>() != charter_records
             {
                 grant_seq = grant_seq.max(seq);
-                self.retry_parked(&mut batch, &mut touched)?;
             }
+            self.retry_parked(&mut batch, &mut touched)?;
         }
         self.begin_backfills(&before, grant_seq, &mut batch);
         self.move_cursor(items.scope, items.upto, &mut batch);
@@ -233,11 +233,13 @@ impl<S: Store> Replica<S> {
         self.parked.insert(order, bytes.to_vec());
     }
 
-    /// A charter changed: items that waited are judged again.
+    /// If a charter changed, items that waited are judged again.
     fn retry_parked(&mut self, batch: &mut Batch, touched: &mut BTreeSet<DocId>) -> Result<(), ReplicaError> {
-        for (order, bytes) in std::mem::take(&mut self.parked) {
-            batch.delete(Table::Parked, order.to_be_bytes());
-            self.take(Seq(0), bytes.into(), batch, touched)?;
+        while std::mem::take(&mut self.parked_is_due) {
+            for (order, bytes) in std::mem::take(&mut self.parked) {
+                batch.delete(Table::Parked, order.to_be_bytes());
+                self.take(Seq(0), bytes.into(), batch, touched)?;
+            }
         }
         Ok(())
     }
@@ -285,6 +287,7 @@ impl<S: Store> Replica<S> {
                 // Judged once more: a record also has to find its place in the charter.
                 self.take(Seq(0), item.bytes().clone(), &mut batch, touched)?;
             }
+            self.retry_parked(&mut batch, touched)?;
             batch.commit(&mut self.store)?;
         }
         Ok(())
