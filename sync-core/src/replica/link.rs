@@ -233,10 +233,13 @@ impl<S: Store> Replica<S> {
         self.set_cursor(cursor, &mut batch);
         batch.commit(&mut self.store)?;
         self.link_state = LinkState::Live;
+        // A space whose grant is still on its way here comes whole, and with a checksum of its own.
+        let readable: BTreeSet<SpaceId> = self.readable().into_iter().collect();
         let mismatches: Vec<SpaceId> = caught_up
             .sums
             .iter()
-            .filter(|(space, sum)| !self.is_uncertain(space) && self.confirmed_sum(space) != *sum)
+            .filter(|(space, _)| readable.contains(space) && !self.is_uncertain(space))
+            .filter(|(space, sum)| self.confirmed_sum(space) != *sum)
             .map(|(space, _)| *space)
             .collect();
         self.handle_mismatches(now.mono, &mismatches);

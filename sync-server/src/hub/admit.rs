@@ -59,6 +59,13 @@ impl Hub {
         for ((number, bridged, item_id), result) in request.puts.into_iter().zip(results) {
             let outcome = result.map_err(Refusal::from).and_then(|item| self.admit(id, &item, bridged));
             match outcome {
+                #[cfg(feature = "canary")]
+                Ok(seq) if super::canary::is_planted("ack-before-append") => {
+                    self.with_peer(id, |p| {
+                        p.session.ack(number, seq);
+                        p.answered(number);
+                    });
+                }
                 Ok(seq) => self.waiting.entry(seq).or_default().push((id, number, false)),
                 Err(refusal) => self.refuse(id, number, item_id, refusal),
             }

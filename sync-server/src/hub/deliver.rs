@@ -150,6 +150,9 @@ fn plan_backfill(peer: &mut Peer, spaces: &Spaces) -> Option<Plan> {
     }
     if upto == fetch.to {
         peer.backfills.remove(&fetch.space);
+        // Its checksum tells the device whether that was all.
+        peer.changed.insert(fetch.space);
+        peer.owes_caught_up = true;
     } else {
         fetch.from = upto;
         peer.backfills.insert(fetch.space, fetch);

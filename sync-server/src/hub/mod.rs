@@ -5,6 +5,8 @@
 //! driver ([`Effect::Append`]), and is acknowledged and delivered only after [`Hub::handle_appended`].
 
 mod admit;
+#[cfg(feature = "canary")]
+mod canary;
 mod deliver;
 mod peer;
 mod space;

@@ -33,6 +33,7 @@ impl World {
                 self.truth.acked.insert(*id);
             }
         }
+        self.phones[p].given += said.given.len() as u64;
         let member = self.phones[p].member;
         for item in &said.given {
             let space = item.header().space;

@@ -52,6 +52,8 @@ pub(crate) struct Phone {
     /// It, or its twin, was restored: forks are to be expected.
     pub(crate) may_fork: bool,
     last_cursor: Option<Cursor>,
+    /// Items that the relay gave it.
+    pub(crate) given: u64,
 }
 
 /// An older copy of a phone's disk.
@@ -117,6 +119,7 @@ impl World {
             backup: None,
             may_fork: false,
             last_cursor: None,
+            given: 0,
         });
         self.start_phone(index);
         index
