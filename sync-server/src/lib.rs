@@ -6,6 +6,7 @@ pub mod cli;
 #[allow(clippy::disallowed_methods, reason = "a driver: it hands the clock to the hub")]
 mod driver;
 mod http;
+#[warn(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod hub;
 pub mod log;
 mod metrics;

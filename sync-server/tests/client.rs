@@ -256,3 +256,61 @@ async fn what_was_edited_before_the_process_ended_goes_out_when_it_is_back() {
     converge(&[&a, &b], doc).await;
     assert_eq!(text(&b, doc).await, "ngoại tuyến");
 }
+
+/// The operator stops the relay, puts yesterday's copy of its file back, and starts it again. Nobody presses anything.
+#[tokio::test]
+async fn a_relay_with_an_older_copy_of_its_file_gets_everything_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("relay");
+    let running = relay(&data, "127.0.0.1:0").await;
+    let address = running.local_addr();
+    let (a, b) =
+        (phone(directory.path(), 1, url(address)).await, phone(directory.path(), 2, url(address)).await);
+    let (_, doc) = found(&[&a, &b]).await;
+    add(&a, doc, "trước bản sao; ".into()).await;
+    converge(&[&a, &b], doc).await;
+    running.shutdown().await.unwrap();
+    let files = |from: &Path, to: &Path| {
+        std::fs::create_dir_all(to).unwrap();
+        for file in std::fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+    };
+    let copy = directory.path().join("copy");
+    files(&data, &copy);
+
+    let running = relay(&data, &address.to_string()).await;
+    for i in 0..10 {
+        add(&a, doc, format!("a{i}; ")).await;
+        add(&b, doc, format!("b{i}; ")).await;
+    }
+    for phone in [&a, &b] {
+        phone.network_changed();
+    }
+    converge(&[&a, &b], doc).await;
+    running.shutdown().await.unwrap();
+
+    std::fs::remove_dir_all(&data).unwrap();
+    files(&copy, &data);
+    let running = relay(&data, &address.to_string()).await;
+    for phone in [&a, &b] {
+        phone.network_changed();
+        wait_for(phone, |s| s.link == LinkState::Live).await;
+    }
+    // A phone that has nothing gets all of it from the restored relay, the words that only phones had among them.
+    let late = phone(directory.path(), 3, url(address)).await;
+    let branch = *a.charters().await.unwrap().keys().next().unwrap();
+    a.admit_device(branch, MemberId([7; 16]), Role::Reader, late.join_request(), "máy").await.unwrap();
+    late.join(a.invitation(branch).await.unwrap()).await.unwrap();
+    converge(&[&a, &b, &late], doc).await;
+    let all = text(&late, doc).await;
+    for i in 0..10 {
+        assert!(all.contains(&format!("a{i}; ")) && all.contains(&format!("b{i}; ")), "{all}");
+    }
+    for phone in [&a, &b] {
+        assert!(phone.quarantined().await.unwrap().is_empty());
+        assert_eq!(phone.counters().await.unwrap().refused, 0);
+    }
+    running.shutdown().await.unwrap();
+}

@@ -1,5 +1,7 @@
 //! Phones and a hub wired together without sockets or time: the shortest way to see one edit through.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

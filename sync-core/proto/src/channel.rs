@@ -24,6 +24,8 @@ pub const PROTOCOL_VERSION: u8 = 1;
 
 const MAGIC: [u8; 3] = *b"DNH";
 const KIND_CLEAR: u8 = 0;
+/// Magic, version, kind, key and signature before the plain bytes of a device's first frame.
+const DEVICE_PROLOGUE_BYTES: usize = 3 + 1 + 1 + 32 + 64;
 const DOMAIN: &[u8] = b"dinh/chn1\0";
 
 /// 32 bytes that the transport gave both ends of this connection and no other.
@@ -68,7 +70,11 @@ impl Channel {
 
     /// How many plain bytes the next frame can take.
     pub fn room(&self) -> usize {
-        limits::FRAME_PLAIN_BYTES_MAX - if self.sent_first { 0 } else { 101 }
+        match self.role {
+            Role::Relay => limits::RELAY_FRAME_PLAIN_BYTES,
+            Role::Device(_) if self.sent_first => limits::FRAME_PLAIN_BYTES_MAX,
+            Role::Device(_) => limits::FRAME_PLAIN_BYTES_MAX - DEVICE_PROLOGUE_BYTES,
+        }
     }
 
     /// Appends one frame that carries `plain` (at most [`Channel::room`] bytes).

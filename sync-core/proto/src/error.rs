@@ -46,6 +46,16 @@ pub enum InvalidMessage {
     NotSorted(&'static str),
 }
 
+impl InvalidMessage {
+    /// How an item with such bytes is refused.
+    pub fn reject_code(&self) -> RejectCode {
+        match self {
+            Self::TooLarge { .. } => RejectCode::TooLarge,
+            _ => RejectCode::Malformed,
+        }
+    }
+}
+
 /// The bytes parse, but the peer broke a rule of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -62,6 +72,9 @@ pub enum PeerMisbehaved {
     /// A cursor went backwards, or beyond the head.
     #[error("the peer moved the cursor to where it cannot be")]
     BadCursor,
+    /// It asks for more than it takes.
+    #[error("the peer asks for more than it reads")]
+    AsksTooMuch,
     /// An acknowledgement names something that was never sent.
     #[error("the peer acknowledged what was not sent")]
     BadAck,

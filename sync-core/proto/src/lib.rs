@@ -3,6 +3,8 @@
 //! Nothing here knows a clock, a socket, a file, randomness or a runtime: time and seeds are arguments. The
 //! relay depends on this package only, and this package does not depend on Automerge.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod channel;
 pub mod charter;
 pub mod codec;

@@ -6,6 +6,9 @@ use std::time::Duration;
 pub const FRAME_BYTES_MAX: usize = 65_535;
 /// Plain bytes in one frame: leaves room for a 16-byte authentication tag.
 pub const FRAME_PLAIN_BYTES_MAX: usize = FRAME_BYTES_MAX - 16;
+/// Plain bytes in one frame from a relay: the WebSocket layer keeps a buffer of the largest frame it ever wrote
+/// for each connection, and a relay has tens of thousands.
+pub const RELAY_FRAME_PLAIN_BYTES: usize = 16 * 1024;
 /// Largest message, bytes; it may span frames.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Largest payload of one item, bytes.
@@ -26,6 +29,11 @@ pub const RUN_BYTES_SOFT: usize = 64 * 1024;
 pub const CREDIT_BYTES: u64 = 256 * 1024;
 /// Items that a device may have sent without an answer.
 pub const PUTS_UNANSWERED_MAX: usize = 512;
+/// Bytes that may wait for one connection to take them. What makes them is bounded by credit and by cursors, except
+/// answers to a peer that asks and does not read: beyond this it is closed.
+pub const OUTGOING_BYTES_MAX: usize = 8 << 20;
+/// Items that a device may have asked for by `Want` and not received yet.
+pub const WANTED_ITEMS_MAX: usize = 1 << 20;
 /// Presence payload, bytes.
 pub const EPHEMERAL_BYTES_MAX: usize = 4 * 1024;
 /// Presence messages that wait for one slow receiver; older ones of the same sender are replaced.
@@ -37,6 +45,8 @@ pub const DETAIL_BYTES_MAX: usize = 200;
 pub const CHAINS_PER_MESSAGE_MAX: usize = 4_096;
 /// Ranges of one chain in one `Have` or `Want`.
 pub const RANGES_PER_CHAIN_MAX: usize = 1_024;
+/// Consecutive items that may be missing in a chain when the next one is stored across the gap.
+pub const CHAIN_HOLE_MAX: usize = 4_096;
 /// Spaces in one `CaughtUp`, and backfills in one `Hello`.
 pub const SPACES_PER_MESSAGE_MAX: usize = 16_384;
 /// Sessions of one device that may write in one space: each restored backup uses one.

@@ -60,6 +60,9 @@ impl<S: Store> Replica<S> {
             self.open.remove(doc);
             return Err(error);
         }
+        if let Some(open) = self.open.get_mut(doc) {
+            open.count_change(change.raw.len());
+        }
         self.counters.edits += 1;
         let patches = change.patches;
         self.push_event(Event::DocumentChanged { doc: *doc, origin: Origin::Local, patches });

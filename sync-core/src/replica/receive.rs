@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use dinh_proto::error::{Fate, RejectCode};
-use dinh_proto::ids::{Cursor, DocId, ItemId, Seq, SpaceId};
+use dinh_proto::ids::{ChainId, Cursor, DocId, ItemId, Seq, SpaceId};
 use dinh_proto::item::{Item, Kind, Place, RawItem};
 use dinh_proto::limits;
 use dinh_proto::wire::{Fetch, Items, Scope};
@@ -97,15 +97,18 @@ impl<S: Store> Replica<S> {
         batch: &mut Batch,
         touched: &mut BTreeSet<DocId>,
     ) -> Result<(), ReplicaError> {
-        let Ok(raw) = RawItem::parse(bytes.clone()) else {
-            self.refuse(ItemId::default(), &bytes, RejectCode::Malformed, batch);
-            return Ok(());
+        let raw = match RawItem::parse(bytes.clone()) {
+            Ok(raw) => raw,
+            Err(e) => {
+                self.refuse(ItemId::default(), &bytes, e.reject_code(), batch);
+                return Ok(());
+            }
         };
         if raw.header().kind == Kind::Snapshot {
             return self.take_snapshot(raw, batch, touched);
         }
         let id = raw.id();
-        match self.judge(raw)? {
+        match self.judge(raw, batch)? {
             Verdict::Keep(item) => self.keep_received(&item, batch, touched)?,
             Verdict::Have => {
                 self.counters.duplicates += 1;
@@ -119,7 +122,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    fn judge(&mut self, raw: RawItem) -> Result<Verdict, ReplicaError> {
+    fn judge(&mut self, raw: RawItem, batch: &Batch) -> Result<Verdict, ReplicaError> {
         let space = raw.header().space;
         let Some(charter) = self.space_branch.get(&space).and_then(|b| self.charters.get(b)) else {
             return Ok(Verdict::Wait);
@@ -142,21 +145,21 @@ impl<S: Store> Replica<S> {
         };
         let chain = header.chain();
         if self.held.get(&chain).is_some_and(|h| h.contains(n)) {
-            let same = self.read_item(&chain, n)?.is_some_and(|held| held.id() == item.id());
+            let same = self.received_item(&chain, n, batch)?.is_some_and(|held| held.id() == item.id());
             return Ok(if same { Verdict::Have } else { Verdict::Fork(item) });
         }
         let tip = self.tips.get(&chain).copied().unwrap_or_default();
         let link_before = if n > 1 && tip.n == n - 1 {
             Some(tip.link)
         } else if n > 1 {
-            self.read_item(&chain, n - 1)?.map(|i| i.id().link())
+            self.received_item(&chain, n - 1, batch)?.map(|i| i.id().link())
         } else {
             None
         };
         if link_before.is_some_and(|link| link != prev) {
             return Ok(Verdict::Refuse(RejectCode::BadLink));
         }
-        let after = if tip.n > n { self.read_item(&chain, n + 1)? } else { None };
+        let after = if tip.n > n { self.received_item(&chain, n + 1, batch)? } else { None };
         let after_fits = |next: &Item| matches!(next.header().place, Place::Chain { prev, .. } if prev == item.id().link());
         if after.as_ref().is_some_and(|next| !after_fits(next)) {
             return Ok(Verdict::Refuse(RejectCode::BadLink));
@@ -171,6 +174,15 @@ impl<S: Store> Replica<S> {
             }
         }
         Ok(Verdict::Keep(item))
+    }
+
+    /// The item of a chain under this counter, also if it came with this very message and is not stored yet.
+    fn received_item(&self, chain: &ChainId, n: u32, batch: &Batch) -> Result<Option<Item>, ReplicaError> {
+        let key = ItemKey { chain: *chain, n }.to_bytes();
+        match batch.get(Table::Items, &key) {
+            Some(found) => Ok(found.map(|bytes| schema::stored_item(bytes.to_vec())).transpose()?),
+            None => Ok(self.read_item(chain, n)?),
+        }
     }
 
     fn keep_received(
@@ -188,7 +200,7 @@ impl<S: Store> Replica<S> {
             let key = ItemKey { chain: item.header().chain(), n: item.header().n().unwrap_or_default() };
             batch.put(Table::DocumentLog, schema::doc_order_key(&doc, order), key.to_bytes());
             self.add_pending(&doc, order, item);
-            self.count_tail(&doc, item);
+            self.count_tail(&doc, item)?;
             touched.insert(doc);
         }
         if own_future {
@@ -245,7 +257,8 @@ impl<S: Store> Replica<S> {
             // The relay has the other copy's item: ours are written again in a new session, then this one fits.
             std::mem::take(batch).commit(&mut self.store)?;
             self.recover(ItemKey { chain, n }, RejectCode::Fork, "another copy of this store was first")?;
-            return self.keep_received(&item, batch, touched);
+            // Judged once more: a record also has to find its place in the charter.
+            return self.take(item.bytes().clone(), batch, touched);
         }
         // Two items of one author under one number: proof of a fork. What was seen first stays.
         self.refuse(item.id(), item.bytes(), RejectCode::Fork, batch);

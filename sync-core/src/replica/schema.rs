@@ -142,6 +142,12 @@ impl Batch {
         self.0.push((table, key.into(), None));
     }
 
+    /// What this batch will have made of a key, or `None` if it does not touch it.
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<Option<&[u8]>> {
+        let newest = self.0.iter().rev().find(|(t, k, _)| *t == table && k == key);
+        newest.map(|(_, _, value)| value.as_deref())
+    }
+
     /// Durable when it returns.
     pub(super) fn commit(self, store: &mut impl Store) -> Result<(), StoreError> {
         if self.0.is_empty() {

@@ -53,7 +53,7 @@ impl<S: Store> Replica<S> {
             let key = ItemKey { chain: item.header().chain(), n: item.header().n().unwrap_or_default() };
             batch.put(Table::DocumentLog, schema::doc_order_key(doc, order), key.to_bytes());
             self.add_applied(doc, order, item.bytes().len());
-            self.count_tail(doc, &item);
+            self.count_tail(doc, &item)?;
         }
         Ok(())
     }

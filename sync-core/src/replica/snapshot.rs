@@ -29,11 +29,33 @@ pub(super) struct Tail {
 }
 
 impl<S: Store> Replica<S> {
-    pub(super) fn count_tail(&mut self, doc: &DocId, run: &Item) {
+    /// A run of a document was stored.
+    pub(super) fn count_tail(&mut self, doc: &DocId, run: &Item) -> Result<(), ReplicaError> {
         let own = run.header().author.device == self.device;
+        if !self.tails.contains_key(doc) {
+            // Only who writes here may have to make a snapshot; what was there before counts too.
+            if !own {
+                return Ok(());
+            }
+            let tail = self.stored_tail(doc)?;
+            self.tails.insert(*doc, tail);
+        }
         let tail = self.tails.entry(*doc).or_default();
         tail.bytes += run.bytes().len();
         tail.newest_is_own = own;
+        Ok(())
+    }
+
+    fn stored_tail(&self, doc: &DocId) -> Result<Tail, ReplicaError> {
+        let snapshot = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))?;
+        let mut tail = Tail { snapshot_bytes: snapshot.map_or(0, |s| s.len()), ..Tail::default() };
+        for (_, key) in self.store.read(|tx| schema::entries(tx, Table::DocumentLog, &doc.0))? {
+            let key = ItemKey::from_bytes(&key)?;
+            if !self.covered.get(&key.chain).is_some_and(|c| c.contains(key.n)) {
+                tail.bytes += self.read_item(&key.chain, key.n)?.map_or(0, |i| i.bytes().len());
+            }
+        }
+        Ok(tail)
     }
 
     /// The stored snapshot of a document, opened.

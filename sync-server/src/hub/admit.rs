@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{Record, branch_id};
-use dinh_proto::error::{CloseCode, Fate, InvalidMessage, RejectCode};
+use dinh_proto::error::{CloseCode, Fate, RejectCode};
 use dinh_proto::ids::{ItemId, Seq};
 use dinh_proto::item::{Item, Kind, Place, RawItem};
 use dinh_proto::keys::DevicePublic;
@@ -166,11 +166,7 @@ impl Hub {
 
     fn parse(&self, bytes: Bytes) -> Result<(RawItem, DevicePublic), (ItemId, Refusal)> {
         let raw = RawItem::parse(bytes).map_err(|e| {
-            let code = match e {
-                InvalidMessage::TooLarge { .. } => RejectCode::TooLarge,
-                _ => RejectCode::Malformed,
-            };
-            (ItemId::default(), Refusal { code, seq: Seq(0), detail: e.to_string() })
+            (ItemId::default(), Refusal { code: e.reject_code(), seq: Seq(0), detail: e.to_string() })
         })?;
         let header = raw.header();
         let branch = if header.kind == Kind::Charter {

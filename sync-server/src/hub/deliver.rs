@@ -184,7 +184,7 @@ fn plan_log(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
         let slots = space.after(start);
         let slot = slots[index];
         let seq = Seq(seq);
-        match choose(peer, id, space, &slot) {
+        match choose(peer, id, space, &slot, durable) {
             Choice::Skip => {}
             Choice::Send { place, len, covers } => {
                 if !batch.has_room(len) {
@@ -226,11 +226,12 @@ enum Choice {
 
 /// A device without a cursor gets a document's snapshot at the place of the first item that it covers, and not
 /// the other items that it covers.
-fn choose(peer: &Peer, id: SpaceId, space: &Space, slot: &super::space::Slot) -> Choice {
+fn choose(peer: &Peer, id: SpaceId, space: &Space, slot: &super::space::Slot, durable: Seq) -> Choice {
     if peer.own.contains(&Seq(slot.seq)) {
         return Choice::Skip;
     }
-    let covering = space.snapshot_at(slot).filter(|s| peer.fresh && s.covers >= slot.seq);
+    let covering =
+        space.snapshot_at(slot).filter(|s| peer.fresh && s.covers >= slot.seq && s.seq <= durable.0);
     match (peer.snapshotted.get(&(id, slot.doc)), covering) {
         (Some(covers), _) if *covers >= slot.seq => Choice::Skip,
         (_, Some(s)) => Choice::Send { place: Seq(s.seq), len: s.len, covers: Some(s.covers) },

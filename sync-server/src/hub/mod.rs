@@ -16,10 +16,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use dinh_proto::channel::Binding;
 use dinh_proto::charter::Charter;
-use dinh_proto::error::{CloseCode, SessionError};
+use dinh_proto::error::{CloseCode, PeerMisbehaved, SessionError};
 use dinh_proto::ids::{DeviceId, Seq, SpaceId};
 use dinh_proto::item::{Item, Kind, RawItem};
 use dinh_proto::keys::DevicePublic;
+use dinh_proto::limits;
 use dinh_proto::session::RelayEvent;
 use dinh_proto::time::{Timestamp, WallTime};
 use dinh_proto::wire::{ChainSet, Ephemeral, Hello, Welcome};
@@ -317,6 +318,9 @@ impl Hub {
                 RelayEvent::Want(want) => self.take_want(id, want),
                 RelayEvent::Fetch(fetch) => self.with_peer(id, |p| {
                     p.backfills.insert(fetch.space, fetch);
+                    if p.backfills.len() > limits::SPACES_PER_MESSAGE_MAX {
+                        p.session.fail(PeerMisbehaved::AsksTooMuch.into());
+                    }
                 }),
                 RelayEvent::Reconcile(spaces) => self.send_have(id, &spaces.into_iter().collect()),
                 RelayEvent::Ephemeral(message) => self.pass_on(id, &message),
@@ -429,8 +433,13 @@ impl Hub {
         if peer.spaces.contains(&want.space)
             && let Some(space) = self.spaces.get(&want.space)
         {
-            let places = space.places(&want.chains);
-            peer.wanted.extend(places.into_iter().map(|seq| (want.space, seq)));
+            // What is not durable yet comes in the order of the log, like everything new.
+            let places = space.places(&want.chains).into_iter().filter(|seq| *seq <= self.durable);
+            peer.wanted.extend(places.map(|seq| (want.space, seq)));
+            if peer.wanted.len() > limits::WANTED_ITEMS_MAX {
+                peer.wanted.clear();
+                peer.session.fail(PeerMisbehaved::AsksTooMuch.into());
+            }
         }
         if want.last {
             peer.reconcile = Reconcile::Idle;

@@ -91,7 +91,12 @@ impl Space {
             {
                 return Err(ChainRefusal::new(RejectCode::Quota));
             }
-            return if n == 1 || bridged { Ok(()) } else { Err(ChainRefusal::new(RejectCode::Gap)) };
+            return match n {
+                1 => Ok(()),
+                _ if !bridged => Err(ChainRefusal::new(RejectCode::Gap)),
+                _ if n as usize > limits::CHAIN_HOLE_MAX => Err(ChainRefusal::new(RejectCode::Quota)),
+                _ => Ok(()),
+            };
         };
         let at =
             |n: u32| n.checked_sub(1).and_then(|i| chain.items.get(i as usize)).filter(|(seq, _)| *seq > 0);
@@ -107,7 +112,7 @@ impl Space {
             Some(_) => Ok(()),
             None if n == 1 || bridged => {
                 // A hole may be as long as the sender says, but not the memory that it takes here.
-                let too_far = n as usize > chain.items.len() + limits::PARKED_RUNS_PER_DOCUMENT_MAX * 64;
+                let too_far = n as usize > chain.items.len() + limits::CHAIN_HOLE_MAX;
                 let too_many = chain.held.iter().count() >= limits::RANGES_PER_CHAIN_MAX;
                 if too_far || too_many { Err(ChainRefusal::new(RejectCode::Quota)) } else { Ok(()) }
             }
@@ -194,5 +199,45 @@ impl Space {
     pub(super) fn len_at(&self, seq: Seq) -> u32 {
         let i = self.slots.partition_point(|s| s.seq < seq.0);
         self.slots.get(i).filter(|s| s.seq == seq.0).map_or(0, |s| s.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dinh_proto::ids::{DeviceId, SessionId};
+    use dinh_proto::item::Kind;
+
+    use super::*;
+
+    fn entry(n: u32) -> IndexEntry {
+        IndexEntry {
+            seq: Seq(u64::from(n)),
+            id: ItemId([n as u8; 32]),
+            kind: Kind::Run,
+            space: SpaceId([1; 16]),
+            doc: DocId([2; 16]),
+            author: Author { device: DeviceId([3; 16]), session: SessionId([4; 8]) },
+            position: Position::Chain(n),
+            len: 300,
+        }
+    }
+
+    #[test]
+    fn a_gap_is_as_long_as_the_limit_allows_and_no_longer() {
+        let mut space = Space::new(SpaceId([1; 16]));
+        let check = |space: &Space, n: u32, bridged| {
+            let place = Place::Chain { n, prev: [9; 16] };
+            space.check_chain(&entry(n).author, &place, &entry(n).id, bridged).map_err(|r| r.code)
+        };
+        let hole = limits::CHAIN_HOLE_MAX as u32;
+        assert_eq!(check(&space, u32::MAX, true), Err(RejectCode::Quota));
+        assert_eq!(check(&space, hole + 1, true), Err(RejectCode::Quota));
+        assert_eq!(check(&space, hole, true), Ok(()));
+        assert_eq!(check(&space, 2, false), Err(RejectCode::Gap));
+        space.add(&entry(1), true);
+        assert_eq!(check(&space, u32::MAX, true), Err(RejectCode::Quota));
+        assert_eq!(check(&space, hole + 2, true), Err(RejectCode::Quota));
+        assert_eq!(check(&space, hole + 1, true), Ok(()));
+        assert_eq!(check(&space, 3, false), Err(RejectCode::Gap));
     }
 }

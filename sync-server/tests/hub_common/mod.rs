@@ -21,6 +21,7 @@ use dinh_server::log::{EpochHistory, IndexEntry};
 pub const EPOCH: LogEpoch = LogEpoch([9; 8]);
 
 /// The other end of a connection.
+#[allow(clippy::large_enum_variant, reason = "there are few")]
 pub enum End {
     Session(Box<DeviceSession>),
     /// Bytes of one's own making; what the relay says is kept.
@@ -91,8 +92,8 @@ impl Client {
                 }
             }
             End::Raw { channel, reader, .. } => {
-                reader.push(channel.open(frame).unwrap());
-                while let Some((message, _)) = reader.next_message().unwrap() {
+                reader.push(channel.open(frame).expect("the relay's frames open"));
+                while let Some((message, _)) = reader.next_message().expect("the relay's messages read") {
                     self.messages.push(message);
                 }
             }
@@ -371,7 +372,7 @@ impl Phone {
             charter_tag: CharterTag::default(),
         }
         .sign(&self.key, payload)
-        .unwrap()
+        .expect("a draft that may be signed")
     }
 
     pub fn record(&mut self, branch: SpaceId, record: &Record) -> Item {
@@ -380,6 +381,11 @@ impl Phone {
 
     pub fn run(&mut self, space: SpaceId, doc: DocId, payload: &[u8]) -> Item {
         self.sign(Kind::Run, space, doc, payload)
+    }
+
+    /// Takes an item that was signed apart as the newest of its chain.
+    pub fn continue_after(&mut self, space: SpaceId, item: &Item) {
+        self.tips.insert(space, (item.header().n().expect("an item of a chain"), item.id().link()));
     }
 
     /// The next item of a chain, without taking the number.
@@ -435,4 +441,16 @@ impl Branch {
     pub fn world(&self) -> World {
         World::over(HubConfig::default(), self.records.clone())
     }
+}
+
+/// An item whose header was changed after signing, signed again by `key`: what a client of one's own making could
+/// send. Offsets are those of the header's table.
+pub fn resigned(item: &Item, key: &DeviceKey, change: impl FnOnce(&mut [u8])) -> Bytes {
+    use dinh_proto::item::{HEADER_BYTES, ITEM_OVERHEAD_BYTES};
+    use sha2::{Digest, Sha256};
+    let mut bytes = item.bytes().to_vec();
+    change(&mut bytes[..HEADER_BYTES]);
+    let id = Sha256::new_with_prefix(b"dinh/hdr1\0").chain_update(&bytes[..HEADER_BYTES]).finalize();
+    bytes[HEADER_BYTES..ITEM_OVERHEAD_BYTES].copy_from_slice(&key.sign(b"dinh/itm1\0", &id));
+    bytes.into()
 }

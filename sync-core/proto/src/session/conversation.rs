@@ -57,6 +57,11 @@ impl Conversation {
         if message.uses_credit() {
             self.may_send -= (self.out.len() - before) as i64;
         }
+        if self.out.len() > limits::OUTGOING_BYTES_MAX {
+            // It would not read the reason either.
+            self.out = Vec::new();
+            self.ended = Some(PeerMisbehaved::AsksTooMuch.into());
+        }
     }
 
     /// Bytes that wait for frames.

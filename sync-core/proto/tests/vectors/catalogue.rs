@@ -1,0 +1,383 @@
+//! The vectors that are accepted, made from fixed seeds.
+
+use automerge::transaction::{CommitOptions, Transactable};
+use automerge::{AutoCommit, ObjType, ROOT, ReadDoc};
+use bytes::Bytes;
+use dinh_proto::channel::{Binding, Channel};
+use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
+use dinh_proto::codec::Write;
+use dinh_proto::error::{CloseCode, RejectCode};
+use dinh_proto::ids::*;
+use dinh_proto::item::{CLEAR_KEY, Draft, ITEM_OVERHEAD_BYTES, Item, Kind, Place, SpaceSum, commitment};
+use dinh_proto::keys::DeviceKey;
+use dinh_proto::pack::{PackContext, PackLimits, RawChange, pack, pack_in};
+use dinh_proto::ranges::Ranges;
+use dinh_proto::wire::*;
+use serde_json::{Map, Value, json};
+
+use super::hex;
+
+/// One vector.
+#[derive(Debug, Clone)]
+pub(crate) struct Vector {
+    /// Its file, without the ending.
+    pub(crate) name: String,
+    /// What `describe` reads it as.
+    pub(crate) kind: &'static str,
+    pub(crate) about: &'static str,
+    /// What a reader must know besides.
+    pub(crate) with: Map<String, Value>,
+    pub(crate) bytes: Vec<u8>,
+    /// The code with which it must be refused, or none if it must be accepted.
+    pub(crate) refused: Option<&'static str>,
+}
+
+/// All vectors, in the order of the index.
+#[derive(Debug, Default)]
+pub(crate) struct Catalogue(pub(crate) Vec<Vector>);
+
+impl Catalogue {
+    pub(crate) fn accept(
+        &mut self,
+        name: &str,
+        kind: &'static str,
+        about: &'static str,
+        with: Value,
+        bytes: impl AsRef<[u8]>,
+    ) {
+        let Value::Object(with) = with else { panic!("an object") };
+        let bytes = bytes.as_ref().to_vec();
+        self.0.push(Vector { name: name.to_owned(), kind, about, with, bytes, refused: None });
+    }
+
+    pub(crate) fn refuse(
+        &mut self,
+        like: &str,
+        name: &str,
+        code: &'static str,
+        about: &'static str,
+        bytes: Vec<u8>,
+    ) {
+        let like = self.get(like);
+        let (kind, with) = (like.kind, like.with.clone());
+        let name = format!("refused-{kind}-{name}");
+        self.0.push(Vector { name, kind, about, with, bytes, refused: Some(code) });
+    }
+
+    pub(crate) fn get(&self, name: &str) -> &Vector {
+        self.0.iter().find(|v| v.name == name).unwrap_or_else(|| panic!("no vector {name}"))
+    }
+}
+
+pub(crate) const SECRETARY: [u8; 32] = [1; 32];
+pub(crate) const MEMBER: [u8; 32] = [2; 32];
+pub(crate) const ROOT_SEED: [u8; 32] = [99; 32];
+const SESSION: SessionId = SessionId(*b"session1");
+const SPACE: SpaceId = SpaceId(*b"a space of 16 by");
+const DOC: DocId = DocId(*b"a document 16 by");
+const EPOCH: LogEpoch = LogEpoch(*b"epoch001");
+pub(crate) const CHALLENGE: Binding = Binding(*b"a challenge of the relay, 32 by.");
+
+fn key(seed: &[u8; 32]) -> DeviceKey {
+    DeviceKey::from_seed(seed)
+}
+
+fn text(bytes: &[u8]) -> Value {
+    json!(hex::write(bytes))
+}
+
+/// The bytes of the changes are taken from the files once there are some: another release of Automerge or of a
+/// deflate library may write others.
+pub(crate) fn catalogue(stored: impl Fn(&str) -> Option<Vec<u8>>) -> Catalogue {
+    let mut c = Catalogue::default();
+    for (name, seed) in [("secretary", SECRETARY), ("member", MEMBER), ("root", ROOT_SEED)] {
+        c.accept(&format!("device-key-{name}"), "device-key", "the seed of an Ed25519 key", json!({}), seed);
+    }
+    let device = key(&SECRETARY).public().id();
+    let names = [&DOC.0[..], &device.0, &SESSION.0].concat();
+    c.accept("actor", "actor", "document, device and session of an Automerge actor", json!({}), names);
+    c.accept("document-id", "document-id", "how a document is named in text", json!({}), DOC.0);
+    for (name, ranges) in
+        [("none", vec![]), ("first", vec![(1, 1)]), ("some", vec![(1, 3), (5, 5), (200, 1_000)])]
+    {
+        let mut set = Ranges::default();
+        ranges.iter().for_each(|(a, b)| set.insert_range(*a, *b));
+        let mut bytes = Vec::new();
+        set.encode(&mut bytes);
+        c.accept(&format!("ranges-{name}"), "ranges", "a set of counters", json!({}), bytes);
+    }
+    let items = items(&mut c, &stored);
+    messages(&mut c, &items);
+    frames(&mut c);
+    c
+}
+
+fn draft(kind: Kind, space: SpaceId, doc: DocId, place: Place) -> Draft {
+    Draft {
+        kind,
+        space,
+        doc,
+        session: SESSION,
+        place,
+        first_seq: 0,
+        count: 0,
+        commitment: [0; 16],
+        charter_tag: CharterTag(*b"charter1"),
+    }
+}
+
+fn sign(c: &mut Catalogue, name: &str, about: &'static str, draft: Draft, payload: &[u8]) -> Item {
+    let item = draft.sign(&key(&SECRETARY), payload).expect("a draft that may be signed");
+    let with = json!({ "seed": text(&SECRETARY), "key": text(key(&SECRETARY).public().as_bytes()) });
+    c.accept(name, "item", about, with, item.bytes());
+    item
+}
+
+fn certificate(seed: &[u8; 32], member: u8, role: Role, name: &str) -> Certificate {
+    let request = JoinRequest::new(&key(seed));
+    Certificate { member: MemberId([member; 16]), role, request, name: name.to_owned() }
+}
+
+/// Charter records and an item of each kind.
+fn items(c: &mut Catalogue, stored: &impl Fn(&str) -> Option<Vec<u8>>) -> Vec<Item> {
+    let request = JoinRequest::new(&key(&MEMBER)).encode();
+    c.accept("join-request", "join-request", "what a new device shows to be admitted", json!({}), request);
+    let cert = certificate(&SECRETARY, 0xa1, Role::Secretary, "Máy thư ký");
+    let (branch, genesis) = found(&key(&ROOT_SEED), cert);
+    let with = json!({ "root_seed": text(&ROOT_SEED) });
+    c.accept("record-genesis", "record", "founds a branch, whose id is its hash", with, &genesis);
+    let member = certificate(&MEMBER, 0xb2, Role::Member, "Điện thoại");
+    let audience = Audience::Members(vec![MemberId([0xa1; 16]), MemberId([0xb2; 16])]);
+    let records = [
+        ("device", Record::Device(Box::new(member))),
+        ("space-everyone", Record::Space { space: SPACE, audience: Audience::Everyone }),
+        ("space-members", Record::Space { space: SpaceId([0x31; 16]), audience }),
+        ("grant", Record::Grant { space: SpaceId([0x31; 16]), member: MemberId([0xc3; 16]) }),
+        ("document", Record::Document { doc: DOC, space: SPACE, writers: Writers::All }),
+        (
+            "document-secretary",
+            Record::Document { doc: DocId([0x41; 16]), space: SPACE, writers: Writers::Secretary },
+        ),
+    ];
+    for (name, record) in &records {
+        let about = "the payload of a charter item";
+        c.accept(&format!("record-{name}"), "record", about, json!({}), record.encode());
+    }
+    let first = Place::Chain { n: 1, prev: [0; 16] };
+    let none = DocId::default();
+    let about = "the first item of a branch";
+    let founding = sign(c, "item-genesis", about, draft(Kind::Charter, branch, none, first), &genesis);
+    let place = Place::Chain { n: 2, prev: founding.id().link() };
+    let about = "the second item of the same chain";
+    let second =
+        sign(c, "item-record", about, draft(Kind::Charter, branch, none, place), &records[0].1.encode());
+
+    let (run, raw) = run(c, stored);
+    let place = Place::Covers(Cursor { epoch: EPOCH, seq: Seq(300) });
+    let body = snapshot_body(&run, &raw);
+    let body = stored("item-snapshot").map_or(body, |item| item[ITEM_OVERHEAD_BYTES..].to_vec());
+    let about = "all of the document up to a place in the log";
+    let snapshot = sign(c, "item-snapshot", about, draft(Kind::Snapshot, SPACE, DOC, place), &body);
+    vec![founding, second, run, snapshot]
+}
+
+/// The changes of one author, packed in each form, and the first of them as a run.
+fn run(c: &mut Catalogue, stored: &impl Fn(&str) -> Option<Vec<u8>>) -> (Item, Vec<Vec<u8>>) {
+    let device = key(&SECRETARY).public().id();
+    let actor = ActorId::derive(&DOC, &device, &SESSION);
+    let fresh = changes(&actor);
+    let raw: Vec<Vec<u8>> =
+        (0..FEW).map(|i| stored(&format!("change-{}", i + 1)).unwrap_or_else(|| fresh[i].clone())).collect();
+    let hash = |raw: &[u8]| RawChange::parse(raw).expect("an Automerge change").hash;
+    for (i, change) in raw.iter().enumerate() {
+        let about = "an Automerge change chunk, as it comes out of the packs";
+        c.accept(&format!("change-{}", i + 1), "change", about, json!({}), change);
+    }
+    let commit_to = |change: &[u8]| commitment(&CLEAR_KEY, &ChangeHash(hash(change)));
+    let first_hash = [&CLEAR_KEY[..], &hash(&raw[0])].concat();
+    c.accept("commitment", "commitment", "the key of a space in clear, and a change", json!({}), first_hash);
+
+    let context = |before: &[[u8; 32]], raw: &[Vec<u8>]| {
+        pack_in(PackContext { actors: &[&actor.0], hashes: before }, raw, &PackLimits::RUN)
+            .expect("changes within the limits")
+    };
+    let mut add = |name: &str, about, before: Option<[u8; 32]>, bytes: Vec<u8>| {
+        let bytes = stored(name).unwrap_or(bytes);
+        let mut with = json!({ "actor": text(&actor.0) });
+        if let Some(before) = before {
+            with["before"] = text(&before);
+        }
+        c.accept(name, "pack", about, with, &bytes);
+        bytes
+    };
+    let before = hash(&raw[0]);
+    add("pack-plain", "the second change of a run's author", Some(before), context(&[before], &raw[1..2]));
+    let payload = add("pack-deflated", "the first changes", None, context(&[], &raw));
+    add("pack-split", "many changes", None, context(&[], &fresh));
+    let header = Draft {
+        first_seq: 1,
+        count: FEW as u16,
+        commitment: commit_to(&raw[FEW - 1]),
+        ..draft(Kind::Run, SPACE, DOC, Place::Chain { n: 1, prev: [0; 16] })
+    };
+    (sign(c, "item-run", "changes of one device to one document", header, &payload), raw)
+}
+
+/// Changes in the run.
+const FEW: usize = 4;
+
+fn changes(actor: &ActorId) -> Vec<Vec<u8>> {
+    let mut doc = AutoCommit::new().with_actor(automerge::ActorId::from(&actor.0[..]));
+    let mut time = 1_760_000_000;
+    let mut commit = |doc: &mut AutoCommit| {
+        time += 3;
+        doc.commit_with(CommitOptions::default().with_time(time));
+    };
+    doc.put(ROOT, "title", "Biên bản").expect("a map");
+    commit(&mut doc);
+    doc.put(ROOT, "votes", 31).expect("a map");
+    commit(&mut doc);
+    let body = doc.put_object(ROOT, "body", ObjType::Text).expect("a map");
+    commit(&mut doc);
+    for i in 0..300 {
+        let end = doc.length(&body);
+        let words = ["Chi bộ ", "thống nhất ", "nghị quyết ", "về đường làng, "][i % 4];
+        doc.splice_text(&body, end, 0, words).expect("a text");
+        commit(&mut doc);
+    }
+    doc.get_changes(&[]).iter().map(|change| change.raw_bytes().to_vec()).collect()
+}
+
+/// Version, one author with its newest run, the sum of what is covered, all changes without context.
+fn snapshot_body(run: &Item, raw: &[Vec<u8>]) -> Vec<u8> {
+    let mut sum = SpaceSum::default();
+    sum.add(&run.id());
+    let mut body = vec![1];
+    body.put_uleb(1);
+    body.put_bytes(&run.bytes()[..ITEM_OVERHEAD_BYTES]);
+    Ranges::up_to(1).encode(&mut body);
+    body.put_bytes(&sum.0.to_le_bytes());
+    body.put_bytes(&pack(raw, &PackLimits::SNAPSHOT).expect("changes within the limits"));
+    body
+}
+
+fn messages(c: &mut Catalogue, items: &[Item]) {
+    let device = key(&SECRETARY).public().id();
+    let author = |n: u8| Author { device: DeviceId([n; 16]), session: SessionId([n; 8]) };
+    let bytes = |i: usize| -> Bytes { items[i].bytes().clone() };
+    let backfill = Fetch { space: SPACE, from: Seq(0), to: Seq(70_000) };
+    let some: Ranges = [1, 2, 3, 7].into_iter().collect();
+    let set =
+        ChainSet { space: SPACE, last: true, chains: vec![(author(1), some), (author(2), Ranges::up_to(9))] };
+    let nothing = ChainSet { space: SpaceId::default(), last: true, chains: Vec::new() };
+    let batch =
+        |scope| Items { scope, upto: Seq(400), items: vec![(Seq(300), bytes(2)), (Seq(301), bytes(1))] };
+    let sums = vec![(SPACE, SpaceSum(0x0102_0304)), (SpaceId([0xff; 16]), SpaceSum(u128::MAX))];
+    let reject = |code, id, seq, detail: &str| {
+        Message::Reject(Reject { number: 3, id, code, seq: Seq(seq), detail: detail.to_owned() })
+    };
+    let all = [
+        ("hello-new", Message::Hello(Hello::default())),
+        ("hello", Message::Hello(hello())),
+        ("hello-backfill", Message::Hello(Hello { cursor: hello().cursor, backfills: vec![backfill] })),
+        ("welcome", Message::Welcome(welcome())),
+        ("welcome-reconcile", Message::Welcome(Welcome { reconcile: true, replicas: 3, ..welcome() })),
+        ("items-log", Message::Items(batch(Scope::Log))),
+        ("items-log-passed", Message::Items(Items { scope: Scope::Log, upto: Seq(500), items: Vec::new() })),
+        ("items-backfill", Message::Items(batch(Scope::Backfill(SPACE)))),
+        (
+            "items-wanted",
+            Message::Items(Items {
+                scope: Scope::Wanted,
+                upto: Seq(0),
+                items: vec![(Seq(301), bytes(1)), (Seq(300), bytes(2))],
+            }),
+        ),
+        ("caught-up", Message::CaughtUp(CaughtUp { seq: Seq(300), sums: Vec::new() })),
+        ("caught-up-sums", Message::CaughtUp(CaughtUp { seq: Seq(300), sums })),
+        (
+            "put",
+            Message::Put(Put {
+                items: vec![
+                    PutItem { bridged: false, bytes: bytes(0) },
+                    PutItem { bridged: true, bytes: bytes(3) },
+                ],
+            }),
+        ),
+        ("ack", Message::Ack(Ack { puts: vec![(0, Seq(301)), (2, Seq(302))] })),
+        ("reject-fork", reject(RejectCode::Fork, items[2].id(), 0, "")),
+        ("reject-duplicate", reject(RejectCode::Duplicate, ItemId::default(), 300, "")),
+        (
+            "reject-malformed",
+            reject(RejectCode::Malformed, ItemId::default(), 0, "item is cut short: mất đuôi"),
+        ),
+        ("have", Message::Have(set.clone())),
+        ("have-nothing", Message::Have(nothing.clone())),
+        ("want", Message::Want(set)),
+        ("want-nothing", Message::Want(nothing)),
+        ("fetch", Message::Fetch(backfill)),
+        ("reconcile", Message::Reconcile(vec![SPACE, SpaceId([0xff; 16])])),
+        ("reconcile-all", Message::Reconcile(Vec::new())),
+        (
+            "ephemeral",
+            Message::Ephemeral(Ephemeral {
+                space: SPACE,
+                device,
+                payload: Bytes::from_static(b"\xf0\x9f\x91\x8b"),
+            }),
+        ),
+        ("credit", Message::Credit(65_536)),
+        ("ping", Message::Ping),
+        ("pong", Message::Pong),
+        (
+            "close",
+            Message::Close {
+                code: CloseCode::GoingAway,
+                retry_after_ms: 2_500,
+                detail: "maintenance".to_owned(),
+            },
+        ),
+    ];
+    for (name, message) in all {
+        let mut bytes = Vec::new();
+        write_message(&message, &mut bytes);
+        let about = "length, type and body of a message";
+        c.accept(&format!("message-{name}"), "message", about, json!({}), bytes);
+    }
+    let mut stream = vec![3, 0x80, 1, 2];
+    write_message(&Message::Ping, &mut stream);
+    // The skipped message is not written again.
+    let about = "an unknown type from 0x80 on is skipped: then Ping";
+    c.accept("stream-skipped", "message", about, json!({ "skipped": 4 }), stream);
+}
+
+fn hello() -> Hello {
+    Hello { cursor: Some(Cursor { epoch: EPOCH, seq: Seq(300) }), backfills: Vec::new() }
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        epoch: EPOCH,
+        head: Seq(300),
+        reconcile: false,
+        replicas: 0,
+        backlog: 0,
+        time_ms: 1_760_000_000_000,
+    }
+}
+
+/// The two first frames of an idle reconnect.
+fn frames(c: &mut Catalogue) {
+    let with = json!({ "challenge": text(&CHALLENGE.0), "seed": text(&SECRETARY) });
+    let mut plain = Vec::new();
+    write_message(&Message::Hello(hello()), &mut plain);
+    let mut frame = Vec::new();
+    Channel::device(key(&SECRETARY), CHALLENGE).seal(&plain, &mut frame);
+    c.accept("frame-device-first", "device-frame", "Hello of an idle reconnect", with.clone(), frame);
+    let mut plain = Vec::new();
+    write_message(&Message::Welcome(welcome()), &mut plain);
+    write_message(&Message::CaughtUp(CaughtUp { seq: Seq(300), sums: Vec::new() }), &mut plain);
+    let mut frame = Vec::new();
+    Channel::relay(CHALLENGE).seal(&plain, &mut frame);
+    c.accept("frame-relay-first", "relay-frame", "Welcome and CaughtUp of an idle reconnect", with, frame);
+}

@@ -1,0 +1,386 @@
+//! What must hold, checked with knowledge that no node has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dinh_core::document::Value;
+use dinh_core::path;
+use dinh_core::replica::LinkState;
+use dinh_core::store::{Store, Table};
+use dinh_proto::charter::Charter;
+use dinh_proto::codec::Reader;
+use dinh_proto::ids::{DocId, ItemId, Seq, SpaceId};
+use dinh_proto::item::{Item, Kind, RawItem, SpaceSum};
+
+use crate::net::Said;
+use crate::truth::{Must, What};
+use crate::world::{SECOND, World};
+
+/// Everything must have converged this long after the last fault.
+const HEAL_WITHIN: u64 = 1_800 * SECOND;
+
+impl World {
+    /// Every frame: durability and privacy.
+    pub(crate) fn check_said(&mut self, p: usize, said: &Said) {
+        for (id, seq) in &said.acked {
+            let snapshot = self.is_snapshot(id);
+            let durable = self.truth.logged.get(id) == Some(seq);
+            // An older snapshot is answered with the place of the newer one.
+            assert!(
+                durable || snapshot && self.truth.log.contains_key(&seq.0),
+                "durability: {id:?} was acknowledged at {seq} and is not in the log there"
+            );
+            if durable && !snapshot {
+                self.truth.acked.insert(*id);
+            }
+        }
+        let member = self.phones[p].member;
+        for item in &said.given {
+            let space = item.header().space;
+            assert!(
+                self.truth.may_read(&member, &space),
+                "privacy: phone {p} was given {:?} of {space:?}",
+                item.id()
+            );
+        }
+    }
+
+    fn is_snapshot(&self, id: &ItemId) -> bool {
+        let ledger = self.ledger.borrow();
+        let made = ledger.made.get(id).cloned();
+        made.is_some_and(|b| RawItem::parse(b).is_ok_and(|i| i.header().kind == Kind::Snapshot))
+    }
+
+    /// The log after a start: what was durable is there, unless an older copy was put back.
+    pub(crate) fn check_log_after_start(&mut self, found: &[(Seq, ItemId)]) {
+        let head = Seq(found.len() as u64);
+        if std::mem::take(&mut self.truth.restored) {
+            self.truth.cut(head);
+        }
+        for (i, (seq, id)) in found.iter().enumerate() {
+            assert_eq!(seq.0, i as u64 + 1, "the log has a hole");
+            match self.truth.log.get(&seq.0) {
+                Some(known) => assert_eq!(known, id, "the log changed at {seq}"),
+                // The answer was lost, not the item.
+                None => self.truth.append(*seq, *id),
+            }
+        }
+        let lost = self.truth.log.len() - found.len();
+        assert_eq!(lost, 0, "durability: the relay lost the last {lost} items of its log");
+    }
+
+    /// No local loss: after a start everything that this phone wrote is in its documents.
+    pub(crate) fn check_restarted(&mut self, p: usize) {
+        let deeds = self.phones[p].deeds.clone();
+        self.check_deeds(p, &deeds, "after its start");
+    }
+
+    /// The deeds are visible in this phone's documents.
+    fn check_deeds(&mut self, p: usize, deeds: &[usize], when: &str) {
+        let mut docs: BTreeMap<DocId, Value> = BTreeMap::new();
+        let deleted: BTreeSet<usize> = self
+            .truth
+            .deeds
+            .iter()
+            .filter_map(|d| match d.what {
+                What::Delete { of, .. } => Some(of),
+                _ => None,
+            })
+            .collect();
+        for index in deeds {
+            let deed = self.truth.deeds[*index].clone();
+            if deed.must != Must::Yes {
+                continue;
+            }
+            let lost = || format!("phone {p} {when} lacks what phone {} did: {:?}", deed.phone, deed.what);
+            if let Some(doc) = deed.what.doc()
+                && !docs.contains_key(&doc)
+            {
+                let value = self.call(p, |r, _| r.view(&doc, |v| v.get(&path![])));
+                let value = value.unwrap_or_else(|| panic!("{}", lost()));
+                let value = value.unwrap_or_else(|e| panic!("{}: {e}", lost()));
+                docs.insert(doc, value.unwrap_or(Value::Null));
+            }
+            let seen = |doc: &DocId| Seen::of(&docs[doc]);
+            match &deed.what {
+                What::Key { .. } if deleted.contains(index) => {}
+                What::Key { doc, token } => assert!(seen(doc).keys.contains(token.as_str()), "{}", lost()),
+                What::Delete { doc, of } => {
+                    let What::Key { token, .. } = &self.truth.deeds[*of].what else { continue };
+                    assert!(!seen(doc).keys.contains(token.as_str()), "{}", lost());
+                }
+                What::Entry { doc, token } => {
+                    assert!(seen(doc).entries.contains(token.as_str()), "{}", lost());
+                }
+                What::Word { doc, token } => {
+                    assert!(seen(doc).words.contains(token.as_str()), "{}\n{:?}", lost(), docs[doc]);
+                }
+                What::Document { doc } => assert!(seen(doc).is_made, "{}", lost()),
+                What::Space { .. } | What::Grant { .. } => {}
+            }
+        }
+    }
+
+    /// Everybody is live, has nothing to send, and readers of a document have the same.
+    pub(crate) fn has_converged(&mut self) -> bool {
+        if self.relay.node.is_none() {
+            return false;
+        }
+        let mut tag = None;
+        for phone in &self.phones {
+            let Some(replica) = &phone.replica else { return false };
+            let status = replica.status();
+            if status.link != LinkState::Live || status.pending != 0 {
+                return false;
+            }
+            let Some(charter) = replica.charters().get(&self.truth.branch) else { return false };
+            if tag.is_some_and(|t| t != charter.tag()) {
+                return false;
+            }
+            tag = Some(charter.tag());
+        }
+        for (doc, space) in self.truth.docs.clone() {
+            let mut hash = None;
+            for p in 0..self.phones.len() {
+                if !self.truth.may_read(&self.phones[p].member, &space) {
+                    continue;
+                }
+                let Some(found) = self.call(p, |r, _| r.document_hash(&doc)) else { return false };
+                // A document whose creator's disk was lost is known to nobody.
+                let found = found.ok();
+                if hash.is_some_and(|h| h != found) {
+                    return false;
+                }
+                hash = Some(found);
+            }
+        }
+        true
+    }
+
+    /// After the faults: liveness, quiet, and everything that can be said about the end.
+    pub(crate) fn finish(&mut self) {
+        self.heal();
+        let healed = self.now;
+        self.run_until(HEAL_WITHIN, "convergence", Self::has_converged);
+        self.totals.heal_us_max = self.now - healed;
+        self.run_for(60 * SECOND);
+        self.run_for(180 * SECOND);
+        assert!(
+            self.now - self.last_busy >= 180 * SECOND,
+            "not quiet: after convergence something was said {} s ago\n{}",
+            (self.now - self.last_busy) / SECOND,
+            self.describe()
+        );
+        assert!(self.has_converged(), "it had converged, and then diverged\n{}", self.describe());
+        self.reconnect_everybody();
+        let charter = self.check_log();
+        self.check_documents(&charter);
+        self.check_holdings();
+        self.check_stores();
+        self.totals.virtual_us = self.now;
+        self.totals.items = self.truth.log.len() as u64;
+    }
+
+    /// A new connection finds nothing to do.
+    fn reconnect_everybody(&mut self) {
+        let before = self.truth.log.len();
+        let mismatches = self.mismatches();
+        let conns: Vec<u64> = self.conns.keys().copied().collect();
+        conns.into_iter().for_each(|c| self.break_conn(c));
+        self.run_for(5 * SECOND);
+        self.run_until(600 * SECOND, "everybody back", Self::has_converged);
+        assert_eq!(before, self.truth.log.len(), "a reconnect with nothing changed made items");
+        assert_eq!(mismatches, self.mismatches(), "a reconnect with nothing changed found a mismatch");
+    }
+
+    fn mismatches(&self) -> u64 {
+        self.phones.iter().filter_map(|p| p.replica.as_ref()).map(|r| r.counters().mismatches).sum()
+    }
+
+    /// The relay's log: nothing invented, nothing acknowledged missing. Returns the charter that it adds up to.
+    fn check_log(&mut self) -> Charter {
+        let node = self.relay.node.as_ref().expect("the relay is up");
+        let seqs: Vec<Seq> = self.truth.log.keys().map(|seq| Seq(*seq)).collect();
+        let mut charter = Charter::new(self.truth.branch);
+        let mut records: Vec<Item> = Vec::new();
+        let ledger = self.ledger.borrow();
+        for (seq, bytes) in node.log.read(&seqs).expect("the log reads") {
+            let item = RawItem::parse(bytes.clone()).expect("the log holds well-formed items");
+            assert_eq!(self.truth.log.get(&seq.0), Some(&item.id()), "the log at {seq}");
+            assert_eq!(
+                ledger.made.get(&item.id()),
+                Some(&bytes),
+                "invention: the item at {seq} is not its author's"
+            );
+            if item.header().kind == Kind::Charter {
+                records.push(item.trust());
+            }
+        }
+        drop(ledger);
+        charter.extend(&records).expect("the log's charter reads");
+        for id in &self.truth.acked {
+            assert!(
+                self.truth.logged.contains_key(id),
+                "durability: {id:?} was acknowledged and is not in the log at the end"
+            );
+        }
+        charter
+    }
+
+    fn check_documents(&mut self, charter: &Charter) {
+        for phone in &self.phones {
+            assert!(charter.devices().contains_key(&phone.device), "a phone is not in the charter");
+        }
+        for deed in self.truth.deeds.iter().filter(|d| d.must == Must::Yes) {
+            let kept = match &deed.what {
+                What::Space { space } => charter.spaces().contains_key(space),
+                What::Grant { space, member } => {
+                    charter.spaces().get(space).is_some_and(|s| s.members.contains(member) || s.everyone)
+                }
+                What::Document { doc } => charter.documents().contains_key(doc),
+                _ => true,
+            };
+            assert!(kept, "what phone {} did is not in the charter: {:?}", deed.phone, deed.what);
+        }
+        let all: Vec<usize> = (0..self.truth.deeds.len()).collect();
+        for p in 0..self.phones.len() {
+            let device = self.phones[p].device;
+            let readable: BTreeSet<DocId> = charter
+                .documents()
+                .iter()
+                .filter(|(_, d)| charter.can_read(&device, &d.space))
+                .map(|(doc, _)| *doc)
+                .collect();
+            let mine: Vec<usize> = all
+                .iter()
+                .copied()
+                .filter(|i| self.truth.deeds[*i].what.doc().is_some_and(|d| readable.contains(&d)))
+                .collect();
+            self.check_deeds(p, &mine, "at the end");
+            for doc in readable {
+                let waiting = self.call(p, |r, _| r.waiting_runs(&doc));
+                assert!(matches!(waiting, Some(Ok(0))), "phone {p}: runs of {doc} wait for ever");
+            }
+        }
+        self.check_equal_values(charter);
+    }
+
+    fn check_equal_values(&mut self, charter: &Charter) {
+        for (doc, entry) in charter.documents() {
+            let mut first: Option<(usize, Value)> = None;
+            for p in 0..self.phones.len() {
+                if !charter.can_read(&self.phones[p].device, &entry.space) {
+                    continue;
+                }
+                let value = self.call(p, |r, _| r.view(doc, |v| v.get(&path![])));
+                let value = value.and_then(Result::ok).flatten().expect("a readable document has a value");
+                match &first {
+                    None => first = Some((p, value)),
+                    Some((other, expected)) => {
+                        assert_eq!(&value, expected, "phones {other} and {p} show {doc} differently");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Privacy, once more, by what is on the disks.
+    fn check_holdings(&self) {
+        for ((device, space), id) in &self.ledger.borrow().holdings {
+            let phone = self.phones.iter().find(|p| p.device == *device);
+            let Some(phone) = phone else { continue };
+            assert!(
+                self.truth.may_read(&phone.member, space),
+                "privacy: {device:?} holds {id:?} of {space:?}, which it may not read"
+            );
+        }
+    }
+
+    /// What is on each phone's disk: checksums equal to the log's, nothing parked or in quarantine.
+    fn check_stores(&mut self) {
+        let sums = self.sums_of_log();
+        for p in 0..self.phones.len() {
+            let phone = &mut self.phones[p];
+            let replica = phone.replica.take().expect("all phones are up");
+            let counters = replica.counters();
+            self.totals.mismatches += counters.mismatches;
+            self.totals.recoveries += counters.recoveries;
+            self.totals.snapshots_made += counters.snapshots_made;
+            self.totals.snapshots_used += counters.snapshots_used;
+            self.totals.reconciles += counters.reconciles;
+            let store = replica.close().expect("a replica closes");
+            let rows = |table: Table| {
+                let mut rows = Vec::new();
+                store
+                    .read(|tx| {
+                        tx.scan(table, &[], None, &mut |k, v| {
+                            rows.push((k.to_vec(), v.to_vec()));
+                            Ok(std::ops::ControlFlow::Continue(()))
+                        })
+                    })
+                    .expect("the store reads");
+                rows
+            };
+            for table in [Table::Outbox, Table::Unsealed, Table::Parked, Table::Backfills] {
+                assert_eq!(rows(table).len(), 0, "phone {p}: something is left in {}", table.name());
+            }
+            if !self.phones[p].may_fork && !self.phones.iter().any(|other| other.may_fork) {
+                assert_eq!(rows(Table::Quarantine).len(), 0, "phone {p}: something is in quarantine");
+            }
+            let mut mine: BTreeMap<SpaceId, SpaceSum> = BTreeMap::new();
+            for (key, value) in rows(Table::Sums) {
+                let mut r = Reader::new(&key);
+                let space = SpaceId(r.array("space").expect("a space"));
+                let sum = u128::from_le_bytes(value.try_into().expect("16 bytes"));
+                mine.insert(space, SpaceSum(sum));
+            }
+            for (space, sum) in &sums {
+                if self.truth.may_read(&self.phones[p].member, space) {
+                    assert_eq!(
+                        mine.get(space).copied().unwrap_or_default(),
+                        *sum,
+                        "cursor: phone {p} does not have what the log has of {space:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    fn sums_of_log(&self) -> BTreeMap<SpaceId, SpaceSum> {
+        let mut sums: BTreeMap<SpaceId, SpaceSum> = BTreeMap::new();
+        let ledger = self.ledger.borrow();
+        for id in self.truth.log.values() {
+            let item = RawItem::parse(ledger.made[id].clone()).expect("checked before");
+            if item.header().kind != Kind::Snapshot {
+                sums.entry(item.header().space).or_default().add(id);
+            }
+        }
+        sums
+    }
+}
+
+/// A document's content as the deeds name it.
+struct Seen<'a> {
+    keys: BTreeSet<&'a str>,
+    entries: BTreeSet<&'a str>,
+    words: BTreeSet<&'a str>,
+    is_made: bool,
+}
+
+impl<'a> Seen<'a> {
+    fn of(value: &'a Value) -> Self {
+        let mut seen =
+            Self { keys: BTreeSet::new(), entries: BTreeSet::new(), words: BTreeSet::new(), is_made: false };
+        let Value::Map(root) = value else { return seen };
+        if let Some(Value::Map(notes)) = root.get("notes") {
+            seen.keys.extend(notes.keys().map(String::as_str));
+        }
+        if let Some(Value::List(items)) = root.get("items") {
+            seen.entries.extend(items.iter().filter_map(Value::as_str));
+        }
+        if let Some(Value::Text(text)) = root.get("text") {
+            seen.words.extend(text.split(' '));
+        }
+        seen.is_made = ["notes", "items", "text"].iter().all(|key| root.contains_key(*key));
+        seen
+    }
+}
