@@ -460,10 +460,17 @@ async fn a_disk_that_fails_ends_the_process_with_its_code_and_loses_nothing() {
     let error = loop {
         let run = secretary.run(&[acknowledged.len() as u8; 900_000]);
         s.offer(std::slice::from_ref(&run));
-        match s.event().await {
-            DeviceEvent::Acked { .. } => acknowledged.push(run.bytes().clone()),
-            DeviceEvent::Closed(error) => break error,
-            _ => {}
+        // One at a time: each is larger than all the credit.
+        let closed = loop {
+            match s.event().await {
+                DeviceEvent::Acked { .. } => break None,
+                DeviceEvent::Closed(error) => break Some(error),
+                _ => {}
+            }
+        };
+        match closed {
+            None => acknowledged.push(run.bytes().clone()),
+            Some(error) => break error,
         }
         assert!(acknowledged.len() < 100, "the limit does not bite");
     };

@@ -25,6 +25,10 @@ pub const RUN_CHANGES_SOFT: usize = 256;
 /// Packed bytes after which a device begins another run.
 pub const RUN_BYTES_SOFT: usize = 64 * 1024;
 
+/// Pause after an edit after which the changes since the last item become one, with or without a connection: two
+/// copies of a store differ only in what was written in this time.
+pub const SEAL_AFTER: Duration = Duration::from_secs(2);
+
 /// Bytes of items that may be on the way to a receiver that has not taken them yet.
 pub const CREDIT_BYTES: u64 = 256 * 1024;
 /// Items that a device may have sent without an answer.

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{ChangeHash, DocId};
+use dinh_proto::limits;
 use dinh_proto::time::{Timestamp, WallTime};
 
 use super::event::{LinkState, Origin};
@@ -30,6 +31,7 @@ impl<S: Store> Replica<S> {
         f: impl FnOnce(&mut Edit<'_>) -> Result<R, EditError>,
     ) -> Result<(R, Option<ChangeHash>), ReplicaError> {
         self.flush_typing_of(doc, now.wall)?;
+        self.seal_at = Some(now.mono + limits::SEAL_AFTER);
         self.edit_now(now.wall, doc, message, f)
     }
 
@@ -175,6 +177,7 @@ impl<S: Store> Replica<S> {
                 self.typing.remove(&key);
             }
             if let Some(pending) = pending {
+                self.seal_at = Some(now.mono + limits::SEAL_AFTER);
                 self.edit_now(now.wall, &key.0, None, |e| e.put_typed(&key.1, &pending))?;
             }
         }

@@ -116,6 +116,10 @@ impl<S: Store> Replica<S> {
     /// A timer fired. Returns how the conversation ended, if it did.
     pub fn handle_timeout(&mut self, now: Now) -> Result<Option<Ended>, ReplicaError> {
         self.handle_typing(now)?;
+        if self.seal_at.is_some_and(|at| at <= now.mono) {
+            self.seal_at = None;
+            self.seal_all()?;
+        }
         if let Some(link) = &mut self.link {
             link.session.handle_timeout(now.mono);
             if link.retry_at.is_some_and(|at| at <= now.mono) {
@@ -132,7 +136,10 @@ impl<S: Store> Replica<S> {
         let link = self.link.as_ref();
         let session = link.and_then(|l| l.session.poll_timeout());
         let retry = link.and_then(|l| l.retry_at);
-        [session, retry, self.typing_timeout(), self.reconcile_timeout()].into_iter().flatten().min()
+        [session, retry, self.seal_at, self.typing_timeout(), self.reconcile_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Appends one frame to `buf`; false if there is nothing to send. Call when the transport can take more.
@@ -297,9 +304,30 @@ impl<S: Store> Replica<S> {
                 link.held_back.insert(id);
                 link.retry_at = Some(link.retry_at.unwrap_or(now.mono + limits::RETRY_LATER));
             }
+            Fate::Never if self.has_another_copy(order, code) => {
+                // What the other copy of this store has sent comes now; with it in hand, only what it does not
+                // say already is written again.
+                if let Some(entry) = self.outbox.get(&order)
+                    && let Some(link) = &mut self.link
+                    && link.held_back.insert(id)
+                    && code == RejectCode::Fork
+                {
+                    link.session.reconcile(vec![entry.space]);
+                }
+            }
             Fate::Never => self.refused_for_good(order, id, code, detail)?,
         }
         Ok(())
+    }
+
+    /// Whether the refusal means that another copy of this store was first: its item is fetched before this
+    /// device's is taken back.
+    fn has_another_copy(&self, order: u64, code: RejectCode) -> bool {
+        let Some(Outgoing::Item(key)) = self.outbox.get(&order).map(|e| e.what) else { return false };
+        let before = Outgoing::Item(ItemKey { n: key.n.saturating_sub(1), ..key });
+        let own = key.chain.author.device == self.device;
+        own && (code == RejectCode::Fork
+            || code == RejectCode::BadLink && self.outbox.values().any(|e| e.what == before))
     }
 
     fn refused_for_good(
@@ -313,7 +341,7 @@ impl<S: Store> Replica<S> {
         if let Outgoing::Item(key) = entry.what
             && key.chain.author.device == self.device
         {
-            return self.recover(key, code, detail);
+            return self.recover(key, code, detail, &[]);
         }
         // A snapshot that came too late, or another's record: it stays in the store and is not offered again.
         let mut batch = Batch::default();

@@ -25,7 +25,7 @@ use std::ops::ControlFlow;
 
 use dinh_proto::charter::Charter;
 use dinh_proto::ids::{Author, ChainId, Cursor, DeviceId, DocId, ItemId, Seq, SessionId, SpaceId};
-use dinh_proto::item::SpaceSum;
+use dinh_proto::item::{Item, SpaceSum};
 use dinh_proto::keys::DeviceKey;
 use dinh_proto::ranges::Ranges;
 use dinh_proto::time::{Timestamp, WallTime};
@@ -124,6 +124,11 @@ pub struct Replica<S> {
     link: Option<Link>,
     link_state: LinkState,
     last_reconcile: Option<reconcile::LastReconcile>,
+    /// Items of this device by another copy of this store, where this one has made others: they are taken when
+    /// this device's are out of their way.
+    forks: Vec<Item>,
+    /// When changes that are in no item yet become one, although there is nobody to send it to.
+    seal_at: Option<Timestamp>,
     events: VecDeque<Event>,
     reset_events: BTreeSet<DocId>,
     told_status: Option<Status>,
@@ -198,6 +203,8 @@ impl<S: Store> Replica<S> {
             link: None,
             link_state: LinkState::Offline,
             last_reconcile: None,
+            forks: Vec::new(),
+            seal_at: None,
             events: VecDeque::new(),
             reset_events: BTreeSet::new(),
             told_status: None,
@@ -230,6 +237,8 @@ impl<S: Store> Replica<S> {
         self.load_chains()?;
         self.load_charters()?;
         self.load_outgoing()?;
+        // If this store was copied, every copy makes the same items of what was in none: so they are no forks.
+        self.seal_all()?;
         Ok(())
     }
 

@@ -45,6 +45,7 @@ impl<S: Store> Replica<S> {
         self.begin_backfills(&before, grant_seq, &mut batch);
         self.move_cursor(items.scope, items.upto, &mut batch);
         batch.commit(&mut self.store)?;
+        self.settle_forks(&mut touched)?;
         for doc in touched {
             self.apply_received(now, &doc)?;
         }
@@ -117,7 +118,7 @@ impl<S: Store> Replica<S> {
             }
             Verdict::Wait => self.park(id, &bytes, batch),
             Verdict::Refuse(code) => self.refuse(id, &bytes, code, batch),
-            Verdict::Fork(item) => self.handle_fork(item, batch, touched)?,
+            Verdict::Fork(item) => self.handle_fork(item, batch)?,
         }
         Ok(())
     }
@@ -147,6 +148,10 @@ impl<S: Store> Replica<S> {
         if self.held.get(&chain).is_some_and(|h| h.contains(n)) {
             let same = self.received_item(&chain, n, batch)?.is_some_and(|held| held.id() == item.id());
             return Ok(if same { Verdict::Have } else { Verdict::Fork(item) });
+        }
+        // What follows another copy's item waits with it.
+        if self.forks.iter().any(|i| i.header().chain() == chain && i.header().n() < Some(n)) {
+            return Ok(Verdict::Fork(item));
         }
         let tip = self.tips.get(&chain).copied().unwrap_or_default();
         let link_before = if n > 1 && tip.n == n - 1 {
@@ -205,7 +210,7 @@ impl<S: Store> Replica<S> {
         }
         if own_future {
             // Somebody has an item of this very session that this store never made: the store is an old copy.
-            self.leave_session(batch)?;
+            self.leave_session(std::slice::from_ref(item), batch)?;
         }
         Ok(())
     }
@@ -243,25 +248,45 @@ impl<S: Store> Replica<S> {
         self.push_event(Event::Refused { id, code, by: Refuser::Device, detail: String::new() });
     }
 
-    fn handle_fork(
-        &mut self,
-        item: Item,
-        batch: &mut Batch,
-        touched: &mut BTreeSet<DocId>,
-    ) -> Result<(), ReplicaError> {
+    /// Another item with this chain and counter is here.
+    fn handle_fork(&mut self, item: Item, batch: &mut Batch) -> Result<(), ReplicaError> {
         let chain = item.header().chain();
         let n = item.header().n().unwrap_or_default();
         let ours = self.read_item(&chain, n)?.map(|i| i.id());
         let unconfirmed = ours.is_some_and(|id| self.outbox_ids.contains_key(&id));
-        if chain.author.device == self.device && unconfirmed {
-            // The relay has the other copy's item: ours are written again in a new session, then this one fits.
-            std::mem::take(batch).commit(&mut self.store)?;
-            self.recover(ItemKey { chain, n }, RejectCode::Fork, "another copy of this store was first")?;
-            // Judged once more: a record also has to find its place in the charter.
-            return self.take(item.bytes().clone(), batch, touched);
+        let follows = self.forks.iter().any(|i| i.header().chain() == chain);
+        if chain.author.device == self.device && (unconfirmed || follows) {
+            self.forks.push(item);
+            return Ok(());
         }
         // Two items of one author under one number: proof of a fork. What was seen first stays.
         self.refuse(item.id(), item.bytes(), RejectCode::Fork, batch);
+        Ok(())
+    }
+
+    /// Another copy of this store was first: what this one has under the same numbers is taken back and written
+    /// again in a new session, then the other copy's items fit.
+    fn settle_forks(&mut self, touched: &mut BTreeSet<DocId>) -> Result<(), ReplicaError> {
+        let mut forks = std::mem::take(&mut self.forks);
+        forks.sort_by_key(|i| (i.header().chain(), i.header().n()));
+        while let Some(first) = forks.first() {
+            let chain = first.header().chain();
+            let n = first.header().n().unwrap_or_default();
+            let end = forks.partition_point(|i| i.header().chain() <= chain);
+            let theirs: Vec<Item> = forks.drain(..end).collect();
+            self.recover(
+                ItemKey { chain, n },
+                RejectCode::Fork,
+                "another copy of this store was first",
+                &theirs,
+            )?;
+            let mut batch = Batch::default();
+            for item in theirs {
+                // Judged once more: a record also has to find its place in the charter.
+                self.take(Seq(0), item.bytes().clone(), &mut batch, touched)?;
+            }
+            batch.commit(&mut self.store)?;
+        }
         Ok(())
     }
 

@@ -58,9 +58,13 @@ impl<S: Store> Replica<S> {
 
     /// What the relay has and this device has neither as items nor in a snapshot.
     fn lacks(&self, space: SpaceId, theirs: &BTreeMap<Author, Ranges>) -> Vec<(Author, Ranges)> {
+        let waiting = self.waiting_items();
         let lack = |author: &Author, ranges: &Ranges| {
             let chain = ChainId { space, author: *author };
             let mut have = self.held.get(&chain).cloned().unwrap_or_default();
+            // Of what is not acknowledged the relay may have another version, by a copy of this store.
+            let unconfirmed = waiting.iter().filter(|key| key.chain == chain).map(|key| key.n).collect();
+            have = have.minus(&unconfirmed);
             if let Some(covered) = self.covered.get(&chain) {
                 have.extend(covered);
             }
@@ -69,17 +73,19 @@ impl<S: Store> Replica<S> {
         theirs.iter().map(|(a, r)| (*a, lack(a, r))).filter(|(_, r)| !r.is_empty()).collect()
     }
 
+    /// Items of the outbox.
+    fn waiting_items(&self) -> BTreeSet<ItemKey> {
+        let key = |what: &Outgoing| match what {
+            Outgoing::Item(key) => Some(*key),
+            Outgoing::Snapshot(_) => None,
+        };
+        self.outbox.values().filter_map(|e| key(&e.what)).collect()
+    }
+
     /// Queues what this device holds and the relay lacks, in the order of chains. What is in the outbox is sent
     /// from there, after it.
     fn offer_surplus(&mut self, space: SpaceId, theirs: &BTreeMap<Author, Ranges>) {
-        let waiting: BTreeSet<ItemKey> = self
-            .outbox
-            .values()
-            .filter_map(|e| match e.what {
-                Outgoing::Item(key) => Some(key),
-                Outgoing::Snapshot(_) => None,
-            })
-            .collect();
+        let waiting = self.waiting_items();
         let nothing = Ranges::default();
         let mut extras = Vec::new();
         for (chain, held) in self.held.iter().filter(|(chain, _)| chain.space == space) {

@@ -21,6 +21,8 @@ use crate::store::{Store, StoreError, Table};
 struct TakenBack {
     runs: Vec<Item>,
     before: Option<ChangeHash>,
+    /// Changes that another copy of this store has sent already: both copies had them when they parted.
+    sent_by_other: BTreeSet<ChangeHash>,
     /// Not to be written again: the refusal is about what it says, or the right to say it.
     keep_out: bool,
 }
@@ -29,11 +31,13 @@ impl<S: Store> Replica<S> {
     /// An item of this device was refused for good. It and what follows it in its chain are taken back; their
     /// content is written again in a new session, except that of the refused document if the refusal was about
     /// its content or the right to write it: that goes to quarantine. One transaction.
+    /// `theirs` is what another copy of this store has in the chain from there on.
     pub(super) fn recover(
         &mut self,
         key: ItemKey,
         code: RejectCode,
         detail: &str,
+        theirs: &[Item],
     ) -> Result<(), ReplicaError> {
         let rewrite_all = matches!(code, RejectCode::Fork | RejectCode::BadLink);
         let mut items = Vec::new();
@@ -56,7 +60,8 @@ impl<S: Store> Replica<S> {
                 Kind::Run | Kind::Snapshot => {
                     let before = self.change_before(&item)?;
                     let keep_out = !rewrite_all && refused_doc == Some(doc);
-                    taken.insert(doc, TakenBack { runs: Vec::new(), before, keep_out });
+                    let sent_by_other = self.changes_in(&doc, theirs)?;
+                    taken.insert(doc, TakenBack { runs: Vec::new(), before, sent_by_other, keep_out });
                 }
             }
             if let Some(back) = taken.get_mut(&doc) {
@@ -64,7 +69,9 @@ impl<S: Store> Replica<S> {
             }
             self.forget_item(&item, &mut batch)?;
         }
-        let changes = self.change_session(taken, (code, detail), &mut batch)?;
+        let changes = self.change_session(taken, theirs, (code, detail), &mut batch)?;
+        let said: Vec<&[u8]> = theirs.iter().map(Item::payload).collect();
+        records.retain(|record| !said.contains(&record.payload()));
         self.reissue(&records, rewrite_all, (code, detail), &mut batch)?;
         batch.commit(&mut self.store)?;
         self.counters.recoveries += 1;
@@ -76,8 +83,8 @@ impl<S: Store> Replica<S> {
 
     /// Goes on in a new session (new chains, new actors) because somebody has an item of this session that this
     /// store never made.
-    pub(super) fn leave_session(&mut self, batch: &mut Batch) -> Result<(), ReplicaError> {
-        self.change_session(BTreeMap::new(), (RejectCode::Fork, ""), batch)?;
+    pub(super) fn leave_session(&mut self, theirs: &[Item], batch: &mut Batch) -> Result<(), ReplicaError> {
+        self.change_session(BTreeMap::new(), theirs, (RejectCode::Fork, ""), batch)?;
         self.counters.recoveries += 1;
         Ok(())
     }
@@ -86,6 +93,7 @@ impl<S: Store> Replica<S> {
     fn change_session(
         &mut self,
         mut taken: BTreeMap<DocId, TakenBack>,
+        theirs: &[Item],
         refusal: (RejectCode, &str),
         batch: &mut Batch,
     ) -> Result<usize, ReplicaError> {
@@ -94,9 +102,12 @@ impl<S: Store> Replica<S> {
         self.rng.fill_bytes(&mut session.0);
         self.session = session;
         batch.put(Table::Meta, schema::META_SESSION, session.0);
-        self.unsealed.keys().for_each(|doc| {
-            taken.entry(*doc).or_default();
-        });
+        for doc in self.unsealed.keys().copied().collect::<Vec<_>>() {
+            if !taken.contains_key(&doc) {
+                let sent_by_other = self.changes_in(&doc, theirs)?;
+                taken.insert(doc, TakenBack { sent_by_other, ..TakenBack::default() });
+            }
+        }
         let mut rewritten = 0;
         for (doc, back) in &taken {
             rewritten += self.rewrite_document(doc, back, old, refusal, batch)?;
@@ -122,6 +133,27 @@ impl<S: Store> Replica<S> {
         })?;
         let hash = found.ok_or(StoreError::Corrupt("own change before a refused run"))?;
         Ok(Some(ChangeHash(*hash.as_bytes())))
+    }
+
+    /// Hashes of the changes to a document in runs that continue what is here.
+    fn changes_in(&mut self, doc: &DocId, runs: &[Item]) -> Result<BTreeSet<ChangeHash>, ReplicaError> {
+        let mut hashes = BTreeSet::new();
+        let mut before = None;
+        for run in runs.iter().filter(|i| i.header().kind == Kind::Run && i.header().doc == *doc) {
+            if before.is_none() {
+                before = match self.change_before(run) {
+                    Err(ReplicaError::Store(StoreError::Corrupt(_))) => break,
+                    found => found?,
+                };
+            }
+            // One that does not open is judged when it is applied.
+            let Ok(changes) = gate::open_own_run(run.header(), run.payload(), before.as_ref()) else { break };
+            for (hash, _) in changes {
+                before = Some(hash);
+                hashes.insert(hash);
+            }
+        }
+        Ok(hashes)
     }
 
     /// Takes an item out of its chain and the outbox.
@@ -187,11 +219,18 @@ impl<S: Store> Replica<S> {
         for run in &back.runs {
             for (hash, bytes) in gate::open_own_run(run.header(), run.payload(), before.as_ref())? {
                 before = Some(hash);
-                raw.push(bytes);
+                if !back.sent_by_other.contains(&hash) {
+                    raw.push(bytes);
+                }
             }
             actors.push(run.header().actor().0);
         }
-        raw.extend(unsealed.into_iter().map(|(_, _, raw)| raw));
+        for (_, _, bytes) in unsealed {
+            let hash = dinh_proto::pack::RawChange::parse(&bytes).map_err(ReplicaError::TooLarge)?.hash;
+            if !back.sent_by_other.contains(&ChangeHash(hash)) {
+                raw.push(bytes);
+            }
+        }
         self.push_event(Event::DocumentReset { doc: *doc });
         if back.keep_out {
             for run in &back.runs {
