@@ -171,6 +171,28 @@ async fn two_clients_converge_and_are_told() {
 }
 
 #[tokio::test]
+async fn a_phone_that_is_sent_its_branch_before_it_was_shown_the_invitation_needs_no_second_telling() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(&dir.path().join("relay"), "127.0.0.1:0").await;
+    let url = url(relay.local_addr());
+    let (a, b) = (phone(dir.path(), 1, url.clone()).await, phone(dir.path(), 2, url).await);
+    wait_for(&b, |s| s.link == LinkState::CatchingUp).await;
+    let (_, doc) = found(&[&a]).await;
+    let branch = *a.charters().await.unwrap().first_key_value().unwrap().0;
+    a.admit_device(branch, MemberId([7; 16]), Role::Member, b.join_request(), "máy").await.unwrap();
+    add(&a, doc, "đã có trước".into()).await;
+    wait_for(&a, Status::is_synced).await;
+    let head = a.status().borrow().acked;
+    wait_for(&b, |s| s.received >= head).await;
+
+    b.join(a.invitation(branch).await.unwrap()).await.unwrap();
+    assert_eq!(text(&b, doc).await, "đã có trước", "it was here already");
+    converge(&[&a, &b], doc).await;
+    let counters = b.counters().await.unwrap();
+    assert_eq!((counters.mismatches, counters.reconciles, counters.refused), (0, 0, 0), "{counters:?}");
+}
+
+#[tokio::test]
 async fn a_reconnect_with_nothing_changed_is_one_frame_each_way_and_small() {
     let dir = tempfile::tempdir().unwrap();
     let relay = relay(&dir.path().join("relay"), "127.0.0.1:0").await;

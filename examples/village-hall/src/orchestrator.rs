@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::action::Action;
 use crate::cast::{Cast, Fixtures};
@@ -27,6 +27,8 @@ use crate::story::{self, LinkEvent, Options, Step, What};
 
 /// How often phones are asked for the dashboard.
 const REFRESH: Duration = Duration::from_millis(250);
+/// The same for a log, which keeps every line.
+const REFRESH_LOG: Duration = Duration::from_secs(1);
 /// How often copies are compared while everybody waits.
 const COMPARE: Duration = Duration::from_millis(25);
 /// How long one question may take. Phones answer in order, so this covers a paragraph being typed.
@@ -204,13 +206,15 @@ impl<'a> Hall<'a> {
 
     async fn play<W: io::Write>(&mut self, steps: &[Step], screen: &mut Screen<W>) -> io::Result<()> {
         let mut origin = Instant::now();
+        let mut refresh = interval(if screen.redraws() { REFRESH } else { REFRESH_LOG });
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for step in steps {
             let due = origin + Duration::from_millis(step.at_ms);
             loop {
                 tokio::select! {
                     news = self.news.recv() => self.note(news),
                     () = sleep_until(due) => break,
-                    () = sleep(REFRESH) => screen.show(&self.dashboard()),
+                    _ = refresh.tick() => screen.show(&self.dashboard()),
                 }
             }
             if self.relay.as_mut().is_some_and(Relay::has_ended) {

@@ -26,12 +26,16 @@ pub struct PhoneStatus {
     pub documents: usize,
 }
 
+/// Phones that get a row: a dashboard that is taller than the terminal cannot be drawn over.
+const ROWS_MAX: usize = 20;
+
 /// Draws on one output.
 #[derive(Debug)]
 pub struct Screen<W: Write> {
     out: W,
     redraws: bool,
-    /// Lines of the dashboard that stands at the bottom of the terminal.
+    /// The dashboard that stands at the bottom of the terminal, and its lines.
+    panel: String,
     drawn: usize,
     last_line: String,
 }
@@ -47,14 +51,21 @@ impl Screen<io::Stdout> {
 impl<W: Write> Screen<W> {
     /// On any output; `redraws` says whether it understands ANSI.
     pub fn new(out: W, redraws: bool) -> Self {
-        Self { out, redraws, drawn: 0, last_line: String::new() }
+        Self { out, redraws, panel: String::new(), drawn: 0, last_line: String::new() }
+    }
+
+    /// Whether it draws over itself.
+    pub fn redraws(&self) -> bool {
+        self.redraws
     }
 
     /// A line that stays, above the dashboard. Errors of the output are ignored: nobody watches then.
     pub fn say(&mut self, line: &str) {
         let mut text = String::new();
+        let drawn = self.drawn;
         self.erase(&mut text);
-        let _ = writeln!(text, "{line}");
+        let _ = write!(text, "{line}\n{}", self.panel);
+        self.drawn = drawn;
         self.print(&text);
     }
 
@@ -70,16 +81,23 @@ impl<W: Write> Screen<W> {
         }
         let mut text = String::new();
         self.erase(&mut text);
-        for phone in phones {
-            let _ = writeln!(text, "{}", row(phone));
+        self.panel.clear();
+        for phone in phones.iter().take(ROWS_MAX) {
+            let _ = writeln!(self.panel, "{}", row(phone));
         }
-        let _ = writeln!(text, "{}", summary(phones));
-        self.drawn = phones.len() + 1;
+        let mut last = summary(phones);
+        if phones.len() > ROWS_MAX {
+            let _ = write!(last, " ({} not shown)", phones.len() - ROWS_MAX);
+        }
+        let _ = writeln!(self.panel, "{last}");
+        self.drawn = phones.len().min(ROWS_MAX) + 1;
+        text.push_str(&self.panel);
         self.print(&text);
     }
 
     /// Leaves the dashboard as it stands and goes on below it.
     pub fn finish(&mut self) {
+        self.panel.clear();
         self.drawn = 0;
     }
 
@@ -209,7 +227,21 @@ mod tests {
             screen.say("line");
             screen.show(&[phone(), phone()]);
         });
-        assert_eq!(screen.matches("\x1b[3A\x1b[J").count(), 1, "two phones and the summary are erased once");
+        assert_eq!(
+            screen.matches("\x1b[3A\x1b[J").count(),
+            2,
+            "two phones and the summary are erased each time"
+        );
+        let (_, after) = screen.split_once("line\n").unwrap();
+        assert_eq!(after.matches("0/2").count(), 2, "what is said does not take the dashboard away");
         assert!(screen.contains("○ offline"));
+    }
+
+    #[test]
+    fn the_dashboard_fits_an_ordinary_terminal() {
+        let phones = vec![phone(); 40];
+        let screen = drawn(true, |screen| screen.show(&phones));
+        assert_eq!(screen.lines().count(), ROWS_MAX + 1);
+        assert!(screen.contains("(20 not shown)"));
     }
 }

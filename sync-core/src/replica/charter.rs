@@ -250,6 +250,7 @@ impl<S: Store> Replica<S> {
         }
         batch.commit(&mut self.store)?;
         self.push_event(Event::CharterChanged { branch });
+        self.take_parked()?;
         Ok(branch)
     }
 

@@ -255,9 +255,13 @@ impl<S: Store> Replica<S> {
         self.backfills.contains_key(space) || on_the_way()
     }
 
-    /// The checksum of what the relay should have: everything known here that is not in the outbox.
+    /// The checksum of what the relay should have: everything known here that is not in the outbox, and what waits
+    /// for an invitation or a record.
     fn confirmed_sum(&self, space: &SpaceId) -> SpaceSum {
         let mut sum = self.sums.get(space).copied().unwrap_or_default();
+        let waiting: BTreeSet<ItemId> =
+            self.parked.values().filter_map(|item| schema::parked_id(item, space)).collect();
+        waiting.iter().for_each(|id| sum.add(id));
         let on_the_way =
             self.outbox.values().filter(|e| e.space == *space && matches!(e.what, Outgoing::Item(_)));
         on_the_way.for_each(|e| sum.remove(&e.id));

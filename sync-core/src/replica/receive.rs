@@ -244,6 +244,23 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
+    /// A branch was joined: what the relay sent of it before is judged again, in a transaction of its own.
+    pub(super) fn take_parked(&mut self) -> Result<(), ReplicaError> {
+        let mut batch = Batch::default();
+        let mut touched = BTreeSet::new();
+        self.retry_parked(&mut batch, &mut touched)?;
+        batch.commit(&mut self.store)?;
+        self.settle_forks(&mut touched)?;
+        for doc in touched {
+            // Nobody types in a document that was not known until now, so there is no typing to commit first.
+            self.advance(&doc, true)?;
+            if !self.open.contains_key(&doc) {
+                self.push_event(Event::DocumentReset { doc });
+            }
+        }
+        Ok(())
+    }
+
     fn refuse(&mut self, id: ItemId, bytes: &[u8], code: RejectCode, batch: &mut Batch) {
         self.counters.refused += 1;
         self.quarantine(bytes, code, "refused on receipt", batch);

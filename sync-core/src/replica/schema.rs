@@ -21,8 +21,8 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use dinh_proto::codec::Reader;
-use dinh_proto::ids::{Author, ChainId, Cursor, DeviceId, DocId, LogEpoch, Seq, SessionId, SpaceId};
-use dinh_proto::item::{Item, RawItem};
+use dinh_proto::ids::{Author, ChainId, Cursor, DeviceId, DocId, ItemId, LogEpoch, Seq, SessionId, SpaceId};
+use dinh_proto::item::{Item, Kind, RawItem};
 
 use crate::store::{ReadTx, Store, StoreError, Table, WriteTx};
 
@@ -102,6 +102,13 @@ pub(super) fn cursor_from(bytes: &[u8]) -> Result<Cursor, StoreError> {
 /// An item that this device verified before it stored it.
 pub(super) fn stored_item(bytes: Vec<u8>) -> Result<Item, StoreError> {
     Ok(RawItem::parse(Bytes::from(bytes)).map_err(|_| StoreError::Corrupt("item"))?.trust())
+}
+
+/// The id of a chain's item that was received and not judged yet, if it belongs to this space.
+pub(super) fn parked_id(bytes: &[u8], space: &SpaceId) -> Option<ItemId> {
+    let item = RawItem::parse(Bytes::copy_from_slice(bytes)).ok()?;
+    let header = item.header();
+    (header.space == *space && header.kind != Kind::Snapshot).then(|| item.id())
 }
 
 pub(super) fn item(tx: &dyn ReadTx, key: &ItemKey) -> Result<Option<Item>, StoreError> {
