@@ -154,7 +154,7 @@ fn the_charter_decides_who_writes() {
         |phone: &mut Phone, doc: &DocId| phone.edit(at(0), doc, None, |e| e.put(&path!["k"], 1)).map(|_| ());
     assert!(put(&mut secretary, &minutes).is_ok());
     assert!(put(&mut member, &draft).is_ok());
-    let mut refused = |phone: &mut Phone, doc: &DocId| {
+    let refused = |phone: &mut Phone, doc: &DocId| {
         assert!(matches!(put(phone, doc), Err(ReplicaError::NotAuthorised(_))));
         assert!(phone.view(doc, |v| v.get(&path!["k"])).unwrap().is_none());
     };

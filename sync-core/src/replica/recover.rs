@@ -102,11 +102,11 @@ impl<S: Store> Replica<S> {
         self.rng.fill_bytes(&mut session.0);
         self.session = session;
         batch.put(Table::Meta, schema::META_SESSION, session.0);
-        for doc in self.unsealed.keys().copied().collect::<Vec<_>>() {
-            if !taken.contains_key(&doc) {
-                let sent_by_other = self.changes_in(&doc, theirs)?;
-                taken.insert(doc, TakenBack { sent_by_other, ..TakenBack::default() });
-            }
+        let others: Vec<DocId> =
+            self.unsealed.keys().filter(|doc| !taken.contains_key(doc)).copied().collect();
+        for doc in others {
+            let sent_by_other = self.changes_in(&doc, theirs)?;
+            taken.insert(doc, TakenBack { sent_by_other, ..TakenBack::default() });
         }
         let mut rewritten = 0;
         for (doc, back) in &taken {
