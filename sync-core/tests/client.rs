@@ -90,7 +90,8 @@ async fn everything_is_there_after_closing_and_opening() {
     let client = Client::open(config(dir.path())).await.unwrap();
     assert_eq!(text(&client, doc).await, "một hai", "what was typed is saved by closing");
     assert_eq!(client.charters().await.unwrap().len(), 1);
-    assert!(client.status().borrow().pending >= pending);
+    // Opening makes items of changes, so the number may be smaller; it is not zero.
+    assert!(client.status().borrow().pending > 0);
     let history =
         client.document(doc, |d| d.history().iter().map(|c| c.time_s).collect::<Vec<_>>()).await.unwrap();
     assert!(history.iter().all(|t| *t > 1_600_000_000), "every change has a time: {history:?}");

@@ -155,7 +155,7 @@ impl World {
         if p == 0 || self.phones[p].disk_fault {
             return false;
         }
-        match self.phones[p].backup.clone().filter(|_| self.actions_left % 2 == 0) {
+        match self.phones[p].backup.clone().filter(|_| self.actions_left.is_multiple_of(2)) {
             None => {
                 self.phones[p].backup = Some(self.backup(p));
                 false
@@ -173,7 +173,7 @@ impl World {
         if p == 0 || self.phones[p].disk_fault || self.phones.len() > self.opts.phones_max {
             return false;
         }
-        let old = self.phones[p].backup.clone().filter(|_| self.actions_left % 2 == 0);
+        let old = self.phones[p].backup.clone().filter(|_| self.actions_left.is_multiple_of(2));
         let backup = old.unwrap_or_else(|| self.backup(p));
         self.say(|| format!("phone {p} gets a twin"));
         self.add_twin(p, &backup);
@@ -206,7 +206,7 @@ impl World {
         if self.relay.node.is_none() || self.relay.disk_fault {
             return false;
         }
-        match self.relay.copy.clone().filter(|_| self.actions_left % 2 == 0) {
+        match self.relay.copy.clone().filter(|_| self.actions_left.is_multiple_of(2)) {
             None => {
                 self.relay.copy = Some(self.relay.disk.durable_image());
                 false

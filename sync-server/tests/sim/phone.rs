@@ -215,8 +215,7 @@ impl World {
 
     /// After anything: sends what it has to send, hears what it has to tell, and sets its alarm.
     pub(crate) fn pump_phone(&mut self, p: usize) {
-        loop {
-            let Some(conn) = self.phones[p].conn else { break };
+        while let Some(conn) = self.phones[p].conn {
             let window = self.opts.window;
             if self.conns.get(&conn).is_none_or(|c| c.up.in_flight >= window) {
                 break;

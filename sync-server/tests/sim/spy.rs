@@ -46,6 +46,7 @@ pub(crate) enum Medium {
 
 /// A copy of a medium.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a world holds a handful of them")]
 pub(crate) enum Image {
     Disk(Vec<u8>),
     Memory(MemoryStore),

@@ -171,7 +171,7 @@ impl World {
 
     fn edit_word(&mut self, p: usize, doc: DocId, token: String, place: u64) {
         let path = path!["text"];
-        if self.opts.typing && place % 5 == 0 {
+        if self.opts.typing && place.is_multiple_of(5) {
             self.type_word(p, doc, &path, &token);
             return;
         }
