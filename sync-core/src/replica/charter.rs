@@ -134,7 +134,7 @@ impl<S: Store> Replica<S> {
             *tip = Tip { n, link: item.id().link() };
         }
         // What a snapshot covers is in the sum already.
-        if !self.covered.get(&chain).is_some_and(|c| c.contains(n)) {
+        if !self.is_covered(&ItemKey { chain, n }) {
             self.change_sum(chain.space, batch, |sum| sum.add(&item.id()));
         }
     }

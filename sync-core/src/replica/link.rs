@@ -263,9 +263,14 @@ impl<S: Store> Replica<S> {
         let waiting: BTreeSet<ItemId> =
             self.parked.values().filter_map(|item| schema::parked_id(item, space)).collect();
         waiting.iter().for_each(|id| sum.add(id));
-        let on_the_way =
-            self.outbox.values().filter(|e| e.space == *space && matches!(e.what, Outgoing::Item(_)));
-        on_the_way.for_each(|e| sum.remove(&e.id));
+        for entry in self.outbox.values().filter(|e| e.space == *space) {
+            // What a snapshot covers is in the relay's log, and in the sum by what the snapshot says.
+            if let Outgoing::Item(key) = entry.what
+                && !self.is_covered(&key)
+            {
+                sum.remove(&entry.id);
+            }
+        }
         sum
     }
 
@@ -312,30 +317,9 @@ impl<S: Store> Replica<S> {
                 link.held_back.insert(id);
                 link.retry_at = Some(link.retry_at.unwrap_or(now.mono + limits::RETRY_LATER));
             }
-            Fate::Never if self.has_another_copy(order, code) => {
-                // What the other copy of this store has sent comes now; with it in hand, only what it does not
-                // say already is written again.
-                if let Some(entry) = self.outbox.get(&order)
-                    && let Some(link) = &mut self.link
-                    && link.held_back.insert(id)
-                    && code == RejectCode::Fork
-                {
-                    link.session.reconcile(vec![entry.space]);
-                }
-            }
             Fate::Never => self.refused_for_good(order, id, code, detail)?,
         }
         Ok(())
-    }
-
-    /// Whether the refusal means that another copy of this store was first: its item is fetched before this
-    /// device's is taken back.
-    fn has_another_copy(&self, order: u64, code: RejectCode) -> bool {
-        let Some(Outgoing::Item(key)) = self.outbox.get(&order).map(|e| e.what) else { return false };
-        let before = Outgoing::Item(ItemKey { n: key.n.saturating_sub(1), ..key });
-        let own = key.chain.author.device == self.device;
-        own && (code == RejectCode::Fork
-            || code == RejectCode::BadLink && self.outbox.values().any(|e| e.what == before))
     }
 
     fn refused_for_good(

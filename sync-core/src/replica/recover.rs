@@ -146,7 +146,7 @@ impl<S: Store> Replica<S> {
             self.tips.insert(chain, Tip { n: held.max(), link: tip.id().link() });
             self.held.insert(chain, held);
         }
-        if !self.covered.get(&chain).is_some_and(|c| c.contains(n)) {
+        if !self.is_covered(&ItemKey { chain, n }) {
             self.change_sum(chain.space, batch, |sum| sum.remove(&item.id()));
         }
         if let Some(order) = self.outbox_ids.remove(&item.id()) {

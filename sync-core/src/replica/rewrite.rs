@@ -38,7 +38,9 @@ impl<S: Store> Replica<S> {
     /// Whether items of another copy of this store may still come that hold what was rewritten.
     pub(super) fn rewritten_wait(&self) -> bool {
         let Some(hold) = self.hold else { return false };
-        let received = |key: ItemKey| self.held.get(&key.chain).is_some_and(|h| h.contains(key.n));
+        let received = |key: ItemKey| {
+            self.held.get(&key.chain).is_some_and(|h| h.contains(key.n)) || self.is_covered(&key)
+        };
         let here = self.connections > hold.connection || hold.fork.is_none_or(received);
         self.link_state != LinkState::Live || !here
     }

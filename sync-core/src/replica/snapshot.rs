@@ -51,7 +51,7 @@ impl<S: Store> Replica<S> {
         let mut tail = Tail { snapshot_bytes: snapshot.map_or(0, |s| s.len()), ..Tail::default() };
         for (_, key) in self.store.read(|tx| schema::entries(tx, Table::DocumentLog, &doc.0))? {
             let key = ItemKey::from_bytes(&key)?;
-            if !self.covered.get(&key.chain).is_some_and(|c| c.contains(key.n)) {
+            if !self.is_covered(&key) {
                 tail.bytes += self.read_item(&key.chain, key.n)?.map_or(0, |i| i.bytes().len());
             }
         }
@@ -117,8 +117,11 @@ impl<S: Store> Replica<S> {
         let doc = item.header().doc;
         let space = item.header().space;
         let mut sum = opened.frame.sum;
+        let mut own_future = false;
         for (author, ranges) in &opened.covered {
             let chain = ChainId { space, author: *author };
+            own_future |= *author == self.own_author()
+                && self.held.get(&chain).is_none_or(|held| !ranges.minus(held).is_empty());
             // What is held already is in the space's sum; what an older snapshot covered is taken out below.
             let mut held = self.held.get(&chain).cloned().unwrap_or_default();
             held = held.minus(self.covered.get(&chain).unwrap_or(&Ranges::default()));
@@ -142,7 +145,16 @@ impl<S: Store> Replica<S> {
         self.open.remove(&doc);
         self.tails.insert(doc, Tail { bytes: 0, snapshot_bytes: item.bytes().len(), newest_is_own: false });
         self.counters.snapshots_used += 1;
+        if own_future {
+            // It was made of items of this very session that this store never made: the store is an old copy.
+            self.leave_session(batch)?;
+        }
         Ok(())
+    }
+
+    /// Whether a stored snapshot stands for an item.
+    pub(super) fn is_covered(&self, key: &ItemKey) -> bool {
+        self.covered.get(&key.chain).is_some_and(|covered| covered.contains(key.n))
     }
 
     /// Makes the snapshots that the policy asks for. Called when the device is caught up.
