@@ -32,7 +32,7 @@ pub use self::edit::{DEPTH_MAX, Edit, Expand};
 pub use self::error::{DocumentError, EditError};
 pub use self::patch::{Patch, PatchAction};
 pub use self::path::{Path, Prop};
-pub use self::reauthor::{Accepted, Reauthored, reauthor, reauthor_after};
+pub use self::reauthor::{Accepted, HashPrefix, Reauthored, reauthor, reauthor_after};
 pub use self::typing::{PendingText, Typing, TypingConfig};
 pub use self::value::Value;
 pub use self::view::{ConflictValue, Cursor, Mark, View};
@@ -81,6 +81,8 @@ pub struct ChangeInfo {
     pub time_s: i64,
     /// What its maker said about it.
     pub message: Option<String>,
+    /// It was written again after a device's store turned out to be an old copy, and stands for this change.
+    pub stands_for: Option<HashPrefix>,
     /// What it builds on.
     pub deps: Vec<ChangeHash>,
     /// How many operations it has.
@@ -237,13 +239,16 @@ impl Document {
         changes
             .into_iter()
             .filter_map(|change| {
+                let (stands_for, message) =
+                    reauthor::split_message(change.message.as_deref().unwrap_or_default());
                 Some(ChangeInfo {
                     hash: change.hash.into(),
                     actor: actor_bytes(&change.actor).ok()?,
                     seq: change.seq,
                     start_op: change.start_op,
                     time_s: change.timestamp,
-                    message: change.message.map(std::borrow::Cow::into_owned),
+                    message: (!message.is_empty()).then(|| message.to_owned()),
+                    stands_for,
                     deps: hashes(&change.deps),
                     ops: (change.max_op + 1).saturating_sub(change.start_op),
                 })
@@ -348,6 +353,14 @@ impl ChangeHash {
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// Its first half.
+    #[must_use]
+    pub fn prefix(&self) -> HashPrefix {
+        let mut prefix = HashPrefix::default();
+        prefix.copy_from_slice(&self.0[..16]);
+        prefix
     }
 
     /// The bytes.

@@ -7,6 +7,26 @@ use automerge::{ActorId, Change, ExpandedChange};
 
 use super::{ChangeHash, DocumentError};
 
+/// Begins the message of a rewritten change. The first 16 bytes of the hash of the change that it stands for follow in
+/// hexadecimal, then the message of that change, if any. So whoever holds the original, or rewrites it once more from
+/// another copy of the same store, sees that it is there.
+const STANDS_FOR: &str = "dinh.stands-for ";
+
+/// The first bytes of a change's hash, by which a rewritten change names its original.
+pub type HashPrefix = [u8; 16];
+
+/// What a change's message says about its original, and the rest of it.
+pub(super) fn split_message(message: &str) -> (Option<HashPrefix>, &str) {
+    let mark = message.strip_prefix(STANDS_FOR).and_then(|rest| rest.split_at_checked(32));
+    let found = mark.and_then(|(hex, rest)| Some((u128::from_str_radix(hex, 16).ok()?.to_be_bytes(), rest)));
+    found.map_or((None, message), |(prefix, rest)| (Some(prefix), rest.strip_prefix(' ').unwrap_or(rest)))
+}
+
+fn message(stands_for: &HashPrefix, rest: &str) -> String {
+    let gap = if rest.is_empty() { "" } else { " " };
+    format!("{STANDS_FOR}{:032x}{gap}{rest}", u128::from_be_bytes(*stands_for))
+}
+
 /// A change rewritten by [`reauthor`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reauthored {
@@ -14,8 +34,8 @@ pub struct Reauthored {
     pub raw: Vec<u8>,
     /// Its hash.
     pub hash: ChangeHash,
-    /// The refused change that it stands for.
-    pub replaces: ChangeHash,
+    /// The change that it stands for: the refused one, or the one for which that stood already.
+    pub stands_for: HashPrefix,
     /// Its number among the new actor's changes, from 1.
     pub seq: u64,
 }
@@ -41,13 +61,13 @@ pub fn reauthor<B: AsRef<[u8]>>(
     reauthor_after(&[], refused, old_actors, new_actor)
 }
 
-/// A change that [`reauthor`] wrote, of which it turned out that the change that it stands for is accepted after all:
-/// another copy of this store had sent it.
+/// A change that [`reauthor`] wrote, of which it turned out that the change that it stands for, or another that stands
+/// for the same one, is accepted after all: another copy of this store had sent it.
 #[derive(Clone, Debug)]
 pub struct Accepted {
     /// The rewritten change, not sent yet: it is given up.
     pub raw: Vec<u8>,
-    /// The actor of the change that it stands for.
+    /// The actor of the change that is accepted.
     pub actor: [u8; 16],
     /// The hash of that change.
     pub hash: ChangeHash,
@@ -108,9 +128,18 @@ pub fn reauthor_after<B: AsRef<[u8]>>(
             return Err(DocumentError::Reauthor("a change cannot be taken apart without loss"));
         }
         rename.change(&mut expanded, seq, &hashes);
+        let old = expanded.message.take().unwrap_or_default();
+        let (mark, rest) = split_message(&old);
+        let stands_for = mark.unwrap_or_else(|| replaces.prefix());
+        expanded.message = Some(message(&stands_for, rest));
         let change = encode(expanded);
         hashes.insert(replaces, change.hash());
-        out.push(Reauthored { raw: change.raw_bytes().to_vec(), hash: change.hash().into(), replaces, seq });
+        out.push(Reauthored {
+            raw: change.raw_bytes().to_vec(),
+            hash: change.hash().into(),
+            stands_for,
+            seq,
+        });
     }
     Ok(out)
 }

@@ -46,6 +46,10 @@ pub(super) struct Link {
     pub(super) extras: VecDeque<Extra>,
     /// Extras that were sent and not answered.
     pub(super) extras_sent: BTreeMap<ItemId, Extra>,
+    /// Spaces of which extras were queued on this connection and not all answered.
+    pub(super) uploading: BTreeSet<SpaceId>,
+    /// What earlier connections left to be compared was asked for.
+    rechecked: bool,
     /// Items of the outbox that were sent and not answered.
     offered: BTreeSet<ItemId>,
     /// Items of the outbox that were refused for now, and when they are tried again.
@@ -85,6 +89,8 @@ impl<S: Store> Replica<S> {
             haves: BTreeMap::new(),
             extras: VecDeque::new(),
             extras_sent: BTreeMap::new(),
+            uploading: BTreeSet::new(),
+            rechecked: false,
             offered: BTreeSet::new(),
             held_back: BTreeSet::new(),
             retry_at: None,
@@ -230,20 +236,27 @@ impl<S: Store> Replica<S> {
             }
             batch.commit(&mut self.store)?;
         }
-        let mut batch = Batch::default();
-        self.set_cursor(cursor, &mut batch);
-        batch.commit(&mut self.store)?;
         self.link_state = LinkState::Live;
         // A space whose grant is still on its way here comes whole, and with a checksum of its own.
         let readable: BTreeSet<SpaceId> = self.readable().into_iter().collect();
-        let mismatches: Vec<SpaceId> = caught_up
+        let (same, mismatches): (Vec<_>, Vec<_>) = caught_up
             .sums
             .iter()
             .filter(|(space, _)| readable.contains(space) && !self.is_uncertain(space))
-            .filter(|(space, sum)| self.confirmed_sum(space) != *sum)
-            .map(|(space, _)| *space)
-            .collect();
+            .partition(|(space, sum)| self.confirmed_sum(space) == *sum);
+        let same: Vec<SpaceId> = same.into_iter().map(|(space, _)| space).collect();
+        let mismatches: Vec<SpaceId> = mismatches.into_iter().map(|(space, _)| space).collect();
+        let mut batch = Batch::default();
+        // With the cursor, because the relay names a space again only when something in it is new.
+        let uploading = self.link.as_ref().map(|l| l.uploading.clone()).unwrap_or_default();
+        self.change_recheck(&mut batch, |recheck| {
+            recheck.retain(|space| readable.contains(space) && !same.contains(space));
+            recheck.extend(uploading.iter().chain(&mismatches));
+        });
+        self.set_cursor(cursor, &mut batch);
+        batch.commit(&mut self.store)?;
         self.handle_mismatches(now.mono, &mismatches);
+        self.recheck_once(&mismatches);
         Ok(())
     }
 
@@ -279,12 +292,44 @@ impl<S: Store> Replica<S> {
         batch.put(Table::Meta, schema::META_CURSOR, schema::cursor_bytes(&cursor));
     }
 
+    /// Asks once on a connection about the spaces that an earlier one left open.
+    fn recheck_once(&mut self, asked: &[SpaceId]) {
+        let Some(link) = &mut self.link else { return };
+        if std::mem::replace(&mut link.rechecked, true) {
+            return;
+        }
+        let open = |space: &&SpaceId| !asked.contains(space) && !link.uploading.contains(space);
+        let spaces: Vec<SpaceId> = self.recheck.iter().filter(open).copied().collect();
+        if !spaces.is_empty() {
+            self.ask_have(spaces);
+        }
+    }
+
+    /// If every extra was answered, the relay has what this device has.
+    fn finish_upload(&mut self, batch: &mut Batch) {
+        let Some(link) = &mut self.link else { return };
+        if link.uploading.is_empty() || !link.extras.is_empty() || !link.extras_sent.is_empty() {
+            return;
+        }
+        let uploaded = std::mem::take(&mut link.uploading);
+        self.change_recheck(batch, |recheck| recheck.retain(|space| !uploaded.contains(space)));
+    }
+
+    pub(super) fn change_recheck(&mut self, batch: &mut Batch, change: impl FnOnce(&mut BTreeSet<SpaceId>)) {
+        let before = self.recheck.clone();
+        change(&mut self.recheck);
+        if self.recheck != before {
+            batch.put(Table::Meta, schema::META_RECHECK, schema::spaces_bytes(&self.recheck));
+        }
+    }
+
     pub(super) fn handle_ack(&mut self, id: ItemId, seq: Seq, batch: &mut Batch) {
         if let Some(link) = &mut self.link {
             link.offered.remove(&id);
             link.held_back.remove(&id);
             link.extras_sent.remove(&id);
         }
+        self.finish_upload(batch);
         if let Some(order) = self.outbox_ids.remove(&id) {
             self.outbox.remove(&order);
             batch.delete(Table::Outbox, order.to_be_bytes());
@@ -310,7 +355,11 @@ impl<S: Store> Replica<S> {
             link.extras.push_back(Extra { attempts: extra.attempts + 1, ..extra });
         }
         link.offered.remove(&id);
+        let mut batch = Batch::default();
+        self.finish_upload(&mut batch);
+        batch.commit(&mut self.store)?;
         let Some(order) = self.outbox_ids.get(&id).copied() else { return Ok(()) };
+        let Some(link) = &mut self.link else { return Ok(()) };
         match code.fate() {
             Fate::Settled => {}
             Fate::Later => {

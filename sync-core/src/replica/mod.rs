@@ -36,7 +36,7 @@ use dinh_proto::wire::Fetch;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::document::{Path, Typing};
+use crate::document::{HashPrefix, Path, Typing};
 use crate::store::{Store, StoreError, Table};
 use documents::OpenDocument;
 pub use error::ReplicaError;
@@ -94,7 +94,7 @@ struct Unsealed {
     /// The hash of its actor's change before it.
     before: Option<ChangeHash>,
     /// It was written again in a new session, and stands for this change; see `rewrite.rs`.
-    stands_for: Option<ChangeHash>,
+    stands_for: Option<HashPrefix>,
     raw: Vec<u8>,
 }
 
@@ -102,14 +102,14 @@ impl Unsealed {
     fn read(seq: u32, value: &[u8]) -> Result<Self, StoreError> {
         let corrupt = || StoreError::Corrupt("unsealed change");
         let (before, rest) = value.split_first_chunk::<32>().ok_or_else(corrupt)?;
-        let (stands_for, raw) = rest.split_first_chunk::<32>().ok_or_else(corrupt)?;
-        let hash = |bytes: &[u8; 32]| (*bytes != [0; 32]).then_some(ChangeHash(*bytes));
-        Ok(Self { seq, before: hash(before), stands_for: hash(stands_for), raw: raw.to_vec() })
+        let (stands_for, raw) = rest.split_first_chunk::<16>().ok_or_else(corrupt)?;
+        let before = (*before != [0; 32]).then_some(ChangeHash(*before));
+        let stands_for = (*stands_for != [0; 16]).then_some(*stands_for);
+        Ok(Self { seq, before, stands_for, raw: raw.to_vec() })
     }
 
     fn value(&self) -> Vec<u8> {
-        let hash = |hash: Option<ChangeHash>| hash.unwrap_or_default().0;
-        [&hash(self.before)[..], &hash(self.stands_for), &self.raw].concat()
+        [&self.before.unwrap_or_default().0[..], &self.stands_for.unwrap_or_default(), &self.raw].concat()
     }
 }
 
@@ -157,6 +157,8 @@ pub struct Replica<S> {
     link: Option<Link>,
     link_state: LinkState,
     last_reconcile: Option<reconcile::LastReconcile>,
+    /// Spaces of which it is not known that relay and device have the same: the next connection compares them.
+    recheck: BTreeSet<SpaceId>,
     /// Items of this device by another copy of this store, where this one has made others: they are taken when
     /// this device's are out of their way.
     forks: Vec<Item>,
@@ -239,6 +241,7 @@ impl<S: Store> Replica<S> {
             link: None,
             link_state: LinkState::Offline,
             last_reconcile: None,
+            recheck: BTreeSet::new(),
             forks: Vec::new(),
             seal_at: None,
             events: VecDeque::new(),
@@ -270,6 +273,9 @@ impl<S: Store> Replica<S> {
         self.cursor = meta(schema::META_CURSOR)?.map(|b| schema::cursor_from(&b)).transpose()?;
         self.acked = Seq(meta(schema::META_ACKED)?.map_or(Ok(0), |b| schema::u64_from(&b))?);
         self.order = meta(schema::META_ORDER)?.map_or(Ok(0), |b| schema::u64_from(&b))?;
+        if let Some(bytes) = meta(schema::META_RECHECK)? {
+            self.recheck = schema::spaces_from(&bytes)?;
+        }
         self.load_chains()?;
         self.load_charters()?;
         self.load_outgoing()?;

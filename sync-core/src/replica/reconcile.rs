@@ -11,7 +11,7 @@ use dinh_proto::time::Timestamp;
 use dinh_proto::wire::ChainSet;
 
 use super::link::Extra;
-use super::schema::ItemKey;
+use super::schema::{Batch, ItemKey};
 use super::{Outgoing, Replica, ReplicaError};
 use crate::store::Store;
 
@@ -38,15 +38,22 @@ impl<S: Store> Replica<S> {
         let named: Vec<SpaceId> = haves.keys().copied().collect();
         let spaces = if complete { self.readable() } else { named };
         let nothing = BTreeMap::new();
-        let mut wants = Vec::new();
+        let (mut wants, mut settled) = (Vec::new(), Vec::new());
         for space in spaces {
             let theirs = haves.get(&space).unwrap_or(&nothing);
             let want = self.lacks(space, theirs);
-            if !want.is_empty() {
+            let lacks_nothing = want.is_empty();
+            if !lacks_nothing {
                 wants.push(ChainSet { space, last: false, chains: want });
             }
             self.offer_surplus(space, theirs);
+            if lacks_nothing && !self.link.as_ref().is_some_and(|l| l.uploading.contains(&space)) {
+                settled.push(space);
+            }
         }
+        let mut batch = Batch::default();
+        self.change_recheck(&mut batch, |recheck| recheck.retain(|space| !settled.contains(space)));
+        batch.commit(&mut self.store)?;
         let Some(link) = &mut self.link else { return Ok(()) };
         match wants.last_mut() {
             Some(last) => last.last = true,
@@ -98,7 +105,10 @@ impl<S: Store> Replica<S> {
                 }
             }
         }
-        if let Some(link) = &mut self.link {
+        if let Some(link) = &mut self.link
+            && !extras.is_empty()
+        {
+            link.uploading.insert(space);
             link.extras.extend(extras);
         }
     }
@@ -143,7 +153,7 @@ impl<S: Store> Replica<S> {
         self.last_reconcile.as_ref()?.due
     }
 
-    fn ask_have(&mut self, mut spaces: Vec<SpaceId>) {
+    pub(super) fn ask_have(&mut self, mut spaces: Vec<SpaceId>) {
         spaces.sort_unstable();
         self.counters.reconciles += 1;
         if let Some(link) = self.link.as_mut().filter(|l| l.session.is_flowing()) {

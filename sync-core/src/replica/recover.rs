@@ -70,6 +70,8 @@ impl<S: Store> Replica<S> {
         records.retain(|record| !said.contains(&record.payload()));
         self.reissue(&records, rewrite_all, (code, detail), &mut batch)?;
         batch.commit(&mut self.store)?;
+        let docs = self.unsealed.keys().copied().collect();
+        self.drop_rewritten(&docs)?;
         self.counters.recoveries += 1;
         let session = self.session;
         tracing::info!(?session, changes, ?code, "own items were refused: written again in a new session");

@@ -15,7 +15,7 @@ use super::event::{LinkState, Refuser};
 use super::recover::TakenBack;
 use super::schema::{self, Batch, ItemKey};
 use super::{Event, Replica, ReplicaError, Unsealed};
-use crate::document::{Accepted, Document, reauthor_after};
+use crate::document::{Accepted, Document, HashPrefix, reauthor_after};
 use crate::gate;
 use crate::store::{Store, Table};
 
@@ -45,14 +45,12 @@ impl<S: Store> Replica<S> {
         self.link_state != LinkState::Live || !here
     }
 
-    /// After items were received and applied: gives up rewritten changes whose originals came.
-    pub(super) fn drop_rewritten(&mut self, touched: &BTreeSet<DocId>) -> Result<(), ReplicaError> {
+    /// After items were received and applied, or own changes rewritten: gives up rewritten changes whose originals, or
+    /// others that stand for the same, are in the document.
+    pub(super) fn drop_rewritten(&mut self, docs: &BTreeSet<DocId>) -> Result<(), ReplicaError> {
         let mut came = false;
-        for doc in touched {
-            let first = self.unsealed.get(doc).and_then(|u| u.first()).and_then(|u| u.stands_for);
-            if let Some(hash) = first {
-                came |= self.document(doc, |d: &Document| d.contains(&hash.into()))?;
-            }
+        for doc in docs {
+            came |= !self.accepted_originals(doc)?.is_empty();
         }
         if came {
             let mut batch = Batch::default();
@@ -62,24 +60,32 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    /// The first rewritten changes whose originals are in the document.
+    /// The first rewritten changes that need not be sent: the document has what they stand for.
     fn accepted_originals(&mut self, doc: &DocId) -> Result<Vec<Accepted>, ReplicaError> {
-        let rewritten: Vec<(ChangeHash, Vec<u8>)> = self
+        let rewritten: Vec<(HashPrefix, Vec<u8>)> = self
             .unsealed
             .get(doc)
             .into_iter()
             .flatten()
-            .map_while(|u| u.stands_for.map(|hash| (hash, u.raw.clone())))
+            .map_while(|u| u.stands_for.map(|prefix| (prefix, u.raw.clone())))
             .collect();
         if rewritten.is_empty() {
             return Ok(Vec::new());
         }
+        // They are in the document too, and do not stand for themselves.
+        let own = rewritten
+            .iter()
+            .map(|(_, raw)| Ok(RawChange::parse(raw).map_err(ReplicaError::TooLarge)?.hash))
+            .collect::<Result<BTreeSet<[u8; 32]>, ReplicaError>>()?;
         self.document(doc, |d: &Document| {
-            let authors: BTreeMap<ChangeHash, [u8; 16]> =
-                d.history().into_iter().map(|c| (ChangeHash(*c.hash.as_bytes()), c.actor)).collect();
-            let accepted = rewritten.into_iter().map_while(|(hash, raw)| {
-                let actor = *authors.get(&hash)?;
-                Some(Accepted { raw, actor, hash: hash.into() })
+            let mut there = BTreeMap::new();
+            for change in d.history().into_iter().filter(|c| !own.contains(c.hash.as_bytes())) {
+                let what = change.stands_for.unwrap_or_else(|| change.hash.prefix());
+                there.entry(what).or_insert((change.actor, change.hash));
+            }
+            let accepted = rewritten.into_iter().map_while(|(stands_for, raw)| {
+                let (actor, hash) = *there.get(&stands_for)?;
+                Some(Accepted { raw, actor, hash })
             });
             accepted.collect()
         })
@@ -117,21 +123,15 @@ impl<S: Store> Replica<S> {
         self.tails.remove(doc);
         let mut before = back.before;
         let mut raw = Vec::new();
-        let mut stand_for = Vec::new();
         let mut actors = vec![ActorId::derive(doc, &self.device, &old_session).0];
         for run in &back.runs {
             for (hash, bytes) in gate::open_own_run(run.header(), run.payload(), before.as_ref())? {
                 before = Some(hash);
-                stand_for.push(hash);
                 raw.push(bytes);
             }
             actors.push(run.header().actor().0);
         }
-        for u in unsealed.into_iter().skip(accepted.len()) {
-            let own = ChangeHash(RawChange::parse(&u.raw).map_err(ReplicaError::TooLarge)?.hash);
-            stand_for.push(u.stands_for.unwrap_or(own));
-            raw.push(u.raw);
-        }
+        raw.extend(unsealed.into_iter().skip(accepted.len()).map(|u| u.raw));
         self.push_event(Event::DocumentReset { doc: *doc });
         if back.keep_out {
             for run in &back.runs {
@@ -143,10 +143,10 @@ impl<S: Store> Replica<S> {
         }
         let mut previous: Option<ChangeHash> = None;
         let written = reauthor_after(&accepted, &raw, &actors, self.actor(doc).0)?;
-        for (change, stands_for) in written.iter().zip(stand_for) {
+        for change in &written {
             let seq = u32::try_from(change.seq).unwrap_or(u32::MAX);
             let raw = change.raw.clone();
-            let unsealed = Unsealed { seq, before: previous, stands_for: Some(stands_for), raw };
+            let unsealed = Unsealed { seq, before: previous, stands_for: Some(change.stands_for), raw };
             batch.put(Table::Unsealed, schema::unsealed_key(doc, seq), unsealed.value());
             self.unsealed.entry(*doc).or_default().push(unsealed);
             previous = Some(ChangeHash(*change.hash.as_bytes()));

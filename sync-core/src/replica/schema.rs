@@ -8,7 +8,8 @@
 //! snapshots     document 16                            → item
 //! document_log  document 16 ‖ order 8                  → item key
 //! unsealed      document 16 ‖ seq 4                    → hash of the author's change before (or zero) 32
-//!                                                       ‖ hash of the change it stands for (or zero) 32 ‖ change
+//!                                                       ‖ first half of the hash of the change that it stands
+//!                                                       for (or zero) 16 ‖ change
 //! outbox        order 8                                → 0 ‖ item key, or 1 ‖ document (a snapshot)
 //! views         document 16                            → order 8 ‖ count ‖ order 8 … ‖ saved document
 //! sums          space 16                               → sum 16
@@ -18,6 +19,7 @@
 //! ```
 //! Numbers in keys are big-endian, so that they sort; in values little-endian.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -32,6 +34,7 @@ pub(super) const META_SESSION: &[u8] = b"session";
 pub(super) const META_CURSOR: &[u8] = b"cursor";
 pub(super) const META_ORDER: &[u8] = b"order";
 pub(super) const META_ACKED: &[u8] = b"acked";
+pub(super) const META_RECHECK: &[u8] = b"recheck";
 
 /// Where an item is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +86,19 @@ pub(super) fn order_from(bytes: &[u8]) -> Result<u64, StoreError> {
 
 pub(super) fn u64_from(bytes: &[u8]) -> Result<u64, StoreError> {
     Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| StoreError::Corrupt("number"))?))
+}
+
+pub(super) fn spaces_bytes(spaces: &BTreeSet<SpaceId>) -> Vec<u8> {
+    spaces.iter().flat_map(|space| space.0).collect()
+}
+
+pub(super) fn spaces_from(bytes: &[u8]) -> Result<BTreeSet<SpaceId>, StoreError> {
+    let (spaces, rest) = bytes.as_chunks::<16>();
+    if rest.is_empty() {
+        Ok(spaces.iter().map(|space| SpaceId(*space)).collect())
+    } else {
+        Err(StoreError::Corrupt("spaces"))
+    }
 }
 
 pub(super) fn cursor_bytes(cursor: &Cursor) -> Vec<u8> {
