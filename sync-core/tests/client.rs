@@ -19,7 +19,7 @@ use dinh_core::store::{RedbStore, StoreError};
 use dinh_core::testing::{Crash, SimDisk};
 use dinh_proto::charter::record::{Audience, Writers};
 use dinh_proto::ids::{DocId, MemberId};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
@@ -36,7 +36,7 @@ fn url(listener: &TcpListener) -> Option<RelayUrl> {
 }
 
 async fn document(client: &Client) -> DocId {
-    let root = DeviceKey::from_seed(&[9; 32]);
+    let root = SignKey::from_seed(&[9; 32]);
     let branch = client.found_branch(root, MemberId([1; 16]), "máy bí thư").await.unwrap();
     let space = client.create_space(branch, Audience::Everyone).await.unwrap();
     let doc = client.create_document(space, Writers::All).await.unwrap();

@@ -5,7 +5,7 @@
 use dinh_core::path;
 use dinh_core::proto::charter::record::{Audience, Role, Writers};
 use dinh_core::proto::ids::{DocId, MemberId, SpaceId};
-use dinh_core::proto::keys::DeviceKey;
+use dinh_core::proto::keys::{DeviceKey, SignKey};
 use dinh_core::proto::time::{Timestamp, WallTime};
 use dinh_core::replica::{Event, LinkState, Now, Origin, Replica, ReplicaConfig, ReplicaError};
 use dinh_core::store::{MemoryStore, Store, Table};
@@ -22,7 +22,7 @@ fn open(store: MemoryStore, key: u8, config: ReplicaConfig) -> Phone {
 
 fn founded(config: ReplicaConfig) -> (Phone, SpaceId, SpaceId) {
     let mut phone = open(MemoryStore::new(), 1, config);
-    let branch = phone.found_branch(&DeviceKey::from_seed(&[200; 32]), MemberId([1; 16]), "thư ký").unwrap();
+    let branch = phone.found_branch(&SignKey::from_seed(&[200; 32]), MemberId([1; 16]), "thư ký").unwrap();
     let space = phone.create_space(branch, Audience::Everyone).unwrap();
     (phone, branch, space)
 }

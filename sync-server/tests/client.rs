@@ -13,7 +13,7 @@ use dinh_core::path;
 use dinh_core::replica::{Event, LinkState, Origin};
 use dinh_proto::charter::record::{Audience, Role, Writers};
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_server::{Running, Server, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -46,7 +46,7 @@ async fn phone(directory: &Path, n: u8, relay: Option<RelayUrl>) -> Client {
 /// A branch of these phones with one space and one document.
 async fn found(phones: &[&Client]) -> (SpaceId, DocId) {
     let first = phones[0];
-    let root = DeviceKey::from_seed(&[99; 32]);
+    let root = SignKey::from_seed(&[99; 32]);
     let branch = first.found_branch(root, MemberId([0; 16]), "máy bí thư").await.unwrap();
     for (n, phone) in phones.iter().enumerate().skip(1) {
         let member = MemberId([u8::try_from(n).unwrap(); 16]);

@@ -12,7 +12,7 @@ use dinh_core::store::MemoryStore;
 use dinh_proto::charter::record::{Audience, Role, Writers};
 use dinh_proto::ids::{DocId, LogEpoch, MemberId, Seq, SpaceId};
 use dinh_proto::item::{Kind, RawItem};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::time::{Timestamp, WallTime};
 use dinh_server::hub::{Effect, Hub, HubConfig, PeerId};
 use dinh_server::log::epochs::EpochStart;
@@ -122,7 +122,7 @@ impl Relay {
 
 fn branch(secretary: &mut Phone, others: &[(&Phone, Role)]) -> (SpaceId, SpaceId, DocId) {
     let branch =
-        secretary.found_branch(&DeviceKey::from_seed(&[200; 32]), MemberId([1; 16]), "thư ký").unwrap();
+        secretary.found_branch(&SignKey::from_seed(&[200; 32]), MemberId([1; 16]), "thư ký").unwrap();
     for (i, (other, role)) in others.iter().enumerate() {
         let member = MemberId([2 + i as u8; 16]);
         secretary.admit_device(branch, member, *role, other.join_request(), "điện thoại").unwrap();

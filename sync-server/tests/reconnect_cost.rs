@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dinh_proto::charter::record::{Audience, Record, Role, Writers, found};
 use dinh_proto::ids::{DocId, SpaceId};
 use dinh_proto::item::{Item, Kind, Place};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::time::WallTime;
 use dinh_server::hub::HubConfig;
 use hub_common::{Phone, World};
@@ -25,8 +25,7 @@ fn log(documents: usize, reviewer: &Phone) -> Vec<Item> {
     };
     for b in 0..BRANCHES {
         let mut secretary = Phone::new(100 + b as u8);
-        let (branch, genesis) =
-            found(&DeviceKey::from_seed(&[99; 32]), secretary.certificate(Role::Secretary));
+        let (branch, genesis) = found(&SignKey::from_seed(&[99; 32]), secretary.certificate(Role::Secretary));
         let place = Place::Chain { n: 1, prev: [0; 16] };
         let first = secretary.sign_at(Kind::Charter, branch, DocId::default(), place, &genesis);
         secretary.continue_after(branch, &first);

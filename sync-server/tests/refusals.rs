@@ -8,7 +8,7 @@ use dinh_proto::charter::record::{Audience, Record, Role, Writers, found};
 use dinh_proto::error::{CloseCode, Fate, RejectCode};
 use dinh_proto::ids::{DocId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{HEADER_BYTES, Kind, Place};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::limits;
 use dinh_server::hub::HubConfig;
 use hub_common::{Branch, COMMITTEE, DRAFT, MINUTES, Phone, SECRET, VILLAGE, World, resigned};
@@ -287,7 +287,7 @@ fn charter_records_that_do_not_count() {
     let mut other = Branch::new();
     let (other_id, genesis) = {
         other.secretary = Phone::new(50);
-        found(&DeviceKey::from_seed(&[98; 32]), other.secretary.certificate(Role::Secretary))
+        found(&SignKey::from_seed(&[98; 32]), other.secretary.certificate(Role::Secretary))
     };
     let mut world = branch.world();
     let phone = world.connect(&branch.secretary.key, Some(8));

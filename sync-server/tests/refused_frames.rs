@@ -62,11 +62,11 @@ fn bad_handshakes() {
     };
     let good = || wire(&[hello()]);
     let spoiled: [(&str, CloseCode, Spoil); 12] = [
-        ("signature", CloseCode::Misbehaved, |f| f[40] ^= 1),
+        ("signature", CloseCode::Misbehaved, |f| f[110] ^= 1),
         ("signed bytes", CloseCode::Misbehaved, |f| *f.last_mut().unwrap() ^= 1),
         ("bytes after the signed ones", CloseCode::Misbehaved, |f| f.push(0)),
         ("another's key", CloseCode::Misbehaved, |f| {
-            f[5..37].copy_from_slice(DeviceKey::from_seed(&[1; 32]).public().as_bytes());
+            f[5..101].copy_from_slice(&DeviceKey::from_seed(&[1; 32]).public().to_bytes());
         }),
         ("weak key", CloseCode::InvalidMessage, |f| f[5..37].fill(0)),
         ("not a point", CloseCode::InvalidMessage, |f| f[5..37].fill(2)),

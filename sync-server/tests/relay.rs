@@ -18,7 +18,7 @@ use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Ro
 use dinh_proto::error::{CloseCode, SessionError};
 use dinh_proto::ids::{CharterTag, Cursor, DocId, ItemId, MemberId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::Hello;
@@ -80,7 +80,7 @@ impl Author {
 fn branch() -> (Vec<Item>, Author, Author) {
     let mut secretary = Author::new(1, SpaceId::default());
     let certificate = secretary.certificate(1, Role::Secretary);
-    let (id, genesis) = found(&DeviceKey::from_seed(&[99; 32]), certificate);
+    let (id, genesis) = found(&SignKey::from_seed(&[99; 32]), certificate);
     secretary.branch = id;
     let member = Author::new(2, id);
     let payloads = [

@@ -12,7 +12,7 @@ use dinh_core::document::{Path as DocPath, Prop as DocProp, Value as DocValue};
 use dinh_core::replica::{LinkState, ReplicaError};
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_server::{Server, ServerConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -88,7 +88,7 @@ impl Engine for Dinh {
         let client = self.client()?;
         let member = |phone: usize| people.get(phone).map(member).ok_or_else(|| failed("no such person"));
         // Would be put on paper, to replace a secretary who lost every device.
-        let root = DeviceKey::from_seed(&random().map_err(failed)?);
+        let root = SignKey::from_seed(&random().map_err(failed)?);
         let name = people.first().map_or("", |p| p.name.as_str());
         let branch = client.found_branch(root, member(0)?, name).await.map_err(failed)?;
         for ((card, person), phone) in cards.iter().zip(people).zip(0..).skip(1) {

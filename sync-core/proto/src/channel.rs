@@ -6,10 +6,10 @@
 //! the same first frames.
 //!
 //! ```text
-//! device's first frame   "DNH" ‖ version u8 ‖ kind u8 ‖ public key 32 ‖ signature 64 ‖ plain bytes
+//! device's first frame   "DNH" ‖ version u8 ‖ kind u8 ‖ public keys 96 ‖ signature 64 ‖ plain bytes
 //! relay's first frame    "DNH" ‖ version u8 ‖ kind u8 ‖ plain bytes
 //! every later frame      plain bytes
-//! signature over "dinh/chn1\0" ‖ version ‖ kind ‖ challenge 32 ‖ public key 32 ‖ SHA-256(plain bytes) 32
+//! signature over "dinh/chn1\0" ‖ version ‖ kind ‖ challenge 32 ‖ public keys 96 ‖ SHA-256(plain bytes) 32
 //! ```
 
 use sha2::{Digest, Sha256};
@@ -25,7 +25,7 @@ pub const PROTOCOL_VERSION: u8 = 1;
 const MAGIC: [u8; 3] = *b"DNH";
 const KIND_CLEAR: u8 = 0;
 /// Magic, version, kind, key and signature before the plain bytes of a device's first frame.
-const DEVICE_PROLOGUE_BYTES: usize = 3 + 1 + 1 + 32 + 64;
+const DEVICE_PROLOGUE_BYTES: usize = 3 + 1 + 1 + DevicePublic::BYTES + 64;
 const DOMAIN: &[u8] = b"dinh/chn1\0";
 
 /// 32 bytes that the transport gave both ends of this connection and no other.
@@ -86,7 +86,7 @@ impl Channel {
             out.put_bytes(&[PROTOCOL_VERSION, KIND_CLEAR]);
             if let Role::Device(key) = &self.role {
                 let public = key.public();
-                out.put_bytes(public.as_bytes());
+                out.put_bytes(&public.to_bytes());
                 out.put_bytes(&key.sign(DOMAIN, &signed_bytes(&self.binding, &public, plain)));
             }
         }
@@ -133,7 +133,7 @@ impl Channel {
 fn signed_bytes(binding: &Binding, public: &DevicePublic, plain: &[u8]) -> Vec<u8> {
     let mut out = vec![PROTOCOL_VERSION, KIND_CLEAR];
     out.put_bytes(&binding.0);
-    out.put_bytes(public.as_bytes());
+    out.put_bytes(&public.to_bytes());
     out.put_bytes(&Sha256::digest(plain));
     out
 }

@@ -1,34 +1,46 @@
-//! Device keys. The algorithm byte 1 is Ed25519; 2 is kept for P-256 in secure hardware.
+//! Keys: one secret per device, from which a key for each purpose is derived.
+//!
+//! ```text
+//! secret 32  → signing  SHA-256("dinh/ksg1\0" ‖ secret)   Ed25519: items
+//!            → channel  SHA-256("dinh/kch1\0" ‖ secret)   X25519: Noise static key
+//!            → wrap     SHA-256("dinh/kwr1\0" ‖ secret)   X25519: space keys are sealed to it (HPKE)
+//! device     first 16 bytes of SHA-256("dinh/dev1\0" ‖ algorithm u8 ‖ signing 32 ‖ channel 32 ‖ wrap 32)
+//! ```
+//!
+//! No key serves two protocols. The device's id commits to all three: who proves one of them and shows a set that hashes to
+//! the id is that device. The algorithm byte 1 is Ed25519 with X25519; 2 is kept for P-256 in secure hardware.
 
 use std::fmt;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
 use crate::error::InvalidMessage;
-use crate::ids::{DeviceId, hash16};
+use crate::ids::{DeviceId, hash16, hash32};
 
-/// Ed25519.
-pub const ALG_ED25519: u8 = 1;
+/// Ed25519 for signatures, X25519 for the channel and for wraps.
+pub const ALG_25519: u8 = 1;
 
-/// A device's secret signing key.
+/// A secret signing key: a device's, or the branch's root key on paper.
 #[derive(Clone)]
-pub struct DeviceKey(SigningKey);
+pub struct SignKey(SigningKey);
 
-impl fmt::Debug for DeviceKey {
+impl fmt::Debug for SignKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DeviceKey({:?})", self.public().id())
+        write!(f, "SignKey({:?})", self.public())
     }
 }
 
-impl DeviceKey {
-    /// From 32 secret random bytes, which the app keeps in the platform's keystore.
+impl SignKey {
+    /// From 32 secret random bytes.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(seed))
     }
 
     /// The public half.
-    pub fn public(&self) -> DevicePublic {
-        DevicePublic(self.0.verifying_key())
+    pub fn public(&self) -> SignPublic {
+        SignPublic(self.0.verifying_key())
     }
 
     /// Signs `domain ‖ message`. Domains are literals that end in a zero byte, so none is a prefix of another.
@@ -37,17 +49,18 @@ impl DeviceKey {
     }
 }
 
-/// A device's public signing key.
+/// A public signing key.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct DevicePublic(VerifyingKey);
+pub struct SignPublic(VerifyingKey);
 
-impl fmt::Debug for DevicePublic {
+impl fmt::Debug for SignPublic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DevicePublic({:?})", self.id())
+        let [a, b, c, d, ..] = self.0.to_bytes();
+        write!(f, "SignPublic({a:02x}{b:02x}{c:02x}{d:02x})")
     }
 }
 
-impl DevicePublic {
+impl SignPublic {
     /// Reads a key. Weak (small-order) keys are refused.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, InvalidMessage> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| InvalidMessage::NotAllowed("public key"))?;
@@ -59,14 +72,172 @@ impl DevicePublic {
         self.0.as_bytes()
     }
 
-    /// The device that has this key.
-    pub fn id(&self) -> DeviceId {
-        DeviceId(hash16(b"dinh/dev1\0", &[&[ALG_ED25519], self.0.as_bytes()]))
-    }
-
     /// Whether `signature` is this key's over `domain ‖ message`, by the strict rules of RFC 8032 with
     /// small-order points refused (ed25519-dalek `verify_strict`).
     pub fn verify(&self, domain: &[u8], message: &[u8], signature: &[u8; 64]) -> bool {
         self.0.verify_strict(&[domain, message].concat(), &Signature::from_bytes(signature)).is_ok()
+    }
+}
+
+/// A device's secret keys.
+#[derive(Clone)]
+pub struct DeviceKey {
+    signing: SignKey,
+    channel: StaticSecret,
+    wrap: StaticSecret,
+}
+
+impl fmt::Debug for DeviceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DeviceKey({:?})", self.public().id())
+    }
+}
+
+impl DeviceKey {
+    /// From 32 secret random bytes, which the app keeps in the platform's keystore.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let derive = |domain: &[u8]| Zeroizing::new(hash32(domain, &[seed]));
+        Self {
+            signing: SignKey::from_seed(&derive(b"dinh/ksg1\0")),
+            channel: StaticSecret::from(*derive(b"dinh/kch1\0")),
+            wrap: StaticSecret::from(*derive(b"dinh/kwr1\0")),
+        }
+    }
+
+    /// The public halves.
+    pub fn public(&self) -> DevicePublic {
+        DevicePublic {
+            signing: self.signing.public(),
+            channel: PublicKey::from(&self.channel).to_bytes(),
+            wrap: PublicKey::from(&self.wrap).to_bytes(),
+        }
+    }
+
+    /// As [`SignKey::sign`], with the signing key.
+    pub fn sign(&self, domain: &[u8], message: &[u8]) -> [u8; 64] {
+        self.signing.sign(domain, message)
+    }
+
+    /// The secret half of the channel key (X25519).
+    pub fn channel_secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.channel.to_bytes())
+    }
+
+    /// The secret half of the wrap key (X25519).
+    pub fn wrap_secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.wrap.to_bytes())
+    }
+}
+
+/// A device's public keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct DevicePublic {
+    signing: SignPublic,
+    channel: [u8; 32],
+    wrap: [u8; 32],
+}
+
+impl fmt::Debug for DevicePublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DevicePublic({:?})", self.id())
+    }
+}
+
+impl DevicePublic {
+    /// Signing, channel and wrap key.
+    pub const BYTES: usize = 96;
+
+    /// Reads signing, channel and wrap key. Weak (small-order) keys are refused.
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Result<Self, InvalidMessage> {
+        let part = |i: usize| {
+            let mut out = [0; 32];
+            out.copy_from_slice(&bytes[i * 32..(i + 1) * 32]);
+            out
+        };
+        Self::from_parts(SignPublic::from_bytes(&part(0))?, part(1), part(2))
+    }
+
+    /// From the three keys.
+    pub fn from_parts(
+        signing: SignPublic,
+        channel: [u8; 32],
+        wrap: [u8; 32],
+    ) -> Result<Self, InvalidMessage> {
+        if is_weak_x25519(&channel) || is_weak_x25519(&wrap) {
+            return Err(InvalidMessage::NotAllowed("public key"));
+        }
+        Ok(Self { signing, channel, wrap })
+    }
+
+    /// Signing, channel and wrap key, one after the other.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        out[..32].copy_from_slice(self.signing.as_bytes());
+        out[32..64].copy_from_slice(&self.channel);
+        out[64..].copy_from_slice(&self.wrap);
+        out
+    }
+
+    /// The device that has these keys.
+    pub fn id(&self) -> DeviceId {
+        DeviceId(hash16(b"dinh/dev1\0", &[&[ALG_25519], &self.to_bytes()]))
+    }
+
+    /// The signing key.
+    pub fn signing(&self) -> &SignPublic {
+        &self.signing
+    }
+
+    /// The channel key (X25519).
+    pub fn channel(&self) -> &[u8; 32] {
+        &self.channel
+    }
+
+    /// The wrap key (X25519).
+    pub fn wrap(&self) -> &[u8; 32] {
+        &self.wrap
+    }
+
+    /// As [`SignPublic::verify`], with the signing key.
+    pub fn verify(&self, domain: &[u8], message: &[u8], signature: &[u8; 64]) -> bool {
+        self.signing.verify(domain, message, signature)
+    }
+}
+
+/// Whether every exchange with this key gives zero: the points of small order.
+fn is_weak_x25519(public: &[u8; 32]) -> bool {
+    let any = StaticSecret::from([0x5a; 32]);
+    !any.diffie_hellman(&PublicKey::from(*public)).was_contributory()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_s_id_commits_to_all_three_keys() {
+        let public = DeviceKey::from_seed(&[1; 32]).public();
+        assert_eq!(DevicePublic::from_bytes(&public.to_bytes()).unwrap(), public);
+        let other = DeviceKey::from_seed(&[2; 32]).public();
+        for part in 0..3 {
+            let mut mixed = public.to_bytes();
+            mixed[part * 32..(part + 1) * 32].copy_from_slice(&other.to_bytes()[part * 32..(part + 1) * 32]);
+            assert_ne!(DevicePublic::from_bytes(&mixed).unwrap().id(), public.id());
+        }
+        let all = [*public.signing().as_bytes(), *public.channel(), *public.wrap()];
+        assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
+    }
+
+    #[test]
+    fn keys_of_small_order_are_refused() {
+        let public = DeviceKey::from_seed(&[1; 32]).public().to_bytes();
+        for part in 0..3 {
+            for low in [0u8, 1] {
+                let mut bytes = public;
+                bytes[part * 32..(part + 1) * 32].fill(0);
+                bytes[part * 32] = low;
+                assert!(DevicePublic::from_bytes(&bytes).is_err(), "part {part}, point {low}");
+            }
+        }
     }
 }

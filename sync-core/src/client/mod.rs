@@ -32,7 +32,7 @@ use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{ChangeHash, DeviceId, DocId, MemberId, Seq, SpaceId};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::limits;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -341,7 +341,7 @@ impl Client {
     /// Founds a branch; see [`Replica::found_branch`]. `root` is then put on paper and forgotten.
     pub async fn found_branch(
         &self,
-        root: DeviceKey,
+        root: SignKey,
         member: MemberId,
         name: &str,
     ) -> Result<SpaceId, ClientError> {

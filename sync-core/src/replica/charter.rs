@@ -6,7 +6,7 @@ use dinh_proto::codec::{Reader, Write};
 use dinh_proto::error::{InvalidMessage, RejectCode};
 use dinh_proto::ids::{ChainId, DocId, MemberId, Seq, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place, RawItem};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::SignKey;
 use dinh_proto::limits;
 use dinh_proto::wire::Fetch;
 use rand_chacha::rand_core::RngCore;
@@ -21,7 +21,7 @@ impl<S: Store> Replica<S> {
     /// Founds a branch with this device as its secretary's first. `root` is the key that is then put on paper.
     pub fn found_branch(
         &mut self,
-        root: &DeviceKey,
+        root: &SignKey,
         member: MemberId,
         name: &str,
     ) -> Result<SpaceId, ReplicaError> {

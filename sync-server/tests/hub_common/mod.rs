@@ -11,7 +11,7 @@ use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Ro
 use dinh_proto::error::{CloseCode, RejectCode, SessionError};
 use dinh_proto::ids::{CharterTag, Cursor, DocId, ItemId, LogEpoch, MemberId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::{Hello, Message, MessageReader, write_message};
@@ -421,7 +421,7 @@ impl Branch {
     #[allow(clippy::new_without_default, reason = "it is a fixture")]
     pub fn new() -> Self {
         let (mut secretary, member, reader) = (Phone::new(1), Phone::new(2), Phone::new(3));
-        let (id, genesis) = found(&DeviceKey::from_seed(&[99; 32]), secretary.certificate(Role::Secretary));
+        let (id, genesis) = found(&SignKey::from_seed(&[99; 32]), secretary.certificate(Role::Secretary));
         let mut records = vec![secretary.sign(Kind::Charter, id, DocId::default(), &genesis)];
         let document = |doc, space, writers| Record::Document { doc, space, writers };
         let rest = [

@@ -6,7 +6,7 @@ use dinh_core::path;
 use dinh_core::replica::ReplicaError;
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use rand_chacha::rand_core::RngCore;
 
 use crate::options::below;
@@ -38,7 +38,7 @@ pub(crate) fn member(n: usize) -> MemberId {
 impl World {
     /// Founds the branch and brings the first phones in, without any network.
     pub(crate) fn found(&mut self) {
-        let root = DeviceKey::from_seed(&self.seed32());
+        let root = SignKey::from_seed(&self.seed32());
         let key = DeviceKey::from_seed(&self.seed32());
         let secretary = self.add_phone(key, member(0), Role::Secretary);
         let found = self.call(secretary, |r, _| r.found_branch(&root, member(0), "Bí thư"));

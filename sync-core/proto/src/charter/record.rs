@@ -10,14 +10,14 @@
 //! 4 grant     space 16 ‖ member 16
 //! 5 document  document 16 ‖ space 16 ‖ writers u8 (0 all who may write, 1 the secretary)
 //!
-//! certificate = member 16 ‖ role u8 ‖ algorithm u8 (1) ‖ public key 32 ‖ name (length ‖ UTF-8, ≤ 48)
-//!               ‖ proof 64 by the certified key over "dinh/crt1\0" ‖ algorithm ‖ public key
+//! certificate = member 16 ‖ role u8 ‖ algorithm u8 (1) ‖ public keys 96 ‖ name (length ‖ UTF-8, ≤ 48)
+//!               ‖ proof 64 by the certified key over "dinh/crt1\0" ‖ algorithm ‖ public keys
 //! ```
 
 use crate::codec::{Reader, Write};
 use crate::error::InvalidMessage;
 use crate::ids::{DocId, MemberId, SpaceId, hash16};
-use crate::keys::{ALG_ED25519, DeviceKey, DevicePublic};
+use crate::keys::{ALG_25519, DeviceKey, DevicePublic, SignKey, SignPublic};
 use crate::limits;
 
 const GENESIS_DOMAIN: &[u8] = b"dinh/gen1\0";
@@ -79,7 +79,7 @@ impl JoinRequest {
         Self { public, proof: key.sign(PROOF_DOMAIN, &proof_message(&public)) }
     }
 
-    /// 97 bytes: algorithm, key, proof.
+    /// 161 bytes: algorithm, keys, proof.
     pub fn encode(&self) -> Vec<u8> {
         [&proof_message(&self.public)[..], &self.proof].concat()
     }
@@ -94,7 +94,7 @@ impl JoinRequest {
 
     fn read(r: &mut Reader<'_>) -> Result<Self, InvalidMessage> {
         let alg = r.u8("key algorithm")?;
-        if alg != ALG_ED25519 {
+        if alg != ALG_25519 {
             return Err(InvalidMessage::Unknown { what: "key algorithm", value: u64::from(alg) });
         }
         let public = DevicePublic::from_bytes(&r.array("public key")?)?;
@@ -107,9 +107,9 @@ impl JoinRequest {
     }
 }
 
-fn proof_message(public: &DevicePublic) -> [u8; 33] {
-    let mut out = [ALG_ED25519; 33];
-    out[1..].copy_from_slice(public.as_bytes());
+fn proof_message(public: &DevicePublic) -> [u8; 1 + DevicePublic::BYTES] {
+    let mut out = [ALG_25519; 1 + DevicePublic::BYTES];
+    out[1..].copy_from_slice(&public.to_bytes());
     out
 }
 
@@ -139,7 +139,7 @@ impl Certificate {
         let member = MemberId(r.array("member")?);
         let role = Role::from_wire(r.u8("role")?)?;
         let alg = r.u8("key algorithm")?;
-        if alg != ALG_ED25519 {
+        if alg != ALG_25519 {
             return Err(InvalidMessage::Unknown { what: "key algorithm", value: u64::from(alg) });
         }
         let public = DevicePublic::from_bytes(&r.array("public key")?)?;
@@ -155,7 +155,7 @@ pub struct Genesis {
     /// Version of the rules.
     pub rules: u16,
     /// The key on paper that can replace the secretary.
-    pub root: DevicePublic,
+    pub root: SignPublic,
     /// The first secretary's device.
     pub secretary: Certificate,
 }
@@ -262,7 +262,7 @@ impl Record {
                 if rules != RULES_VERSION {
                     return Err(InvalidMessage::Unknown { what: "rules version", value: u64::from(rules) });
                 }
-                let root = DevicePublic::from_bytes(&r.array("root key")?)?;
+                let root = SignPublic::from_bytes(&r.array("root key")?)?;
                 let secretary = Certificate::read(&mut r)?;
                 let signed = &bytes[..bytes.len() - r.remaining()];
                 if !root.verify(GENESIS_DOMAIN, signed, &r.array("root signature")?) {
@@ -324,7 +324,7 @@ fn genesis_body(genesis: &Genesis, out: &mut Vec<u8>) {
 }
 
 /// Makes the payload of a genesis record and the branch's id. The root key signs here and is then put on paper.
-pub fn found(root: &DeviceKey, secretary: Certificate) -> (SpaceId, Vec<u8>) {
+pub fn found(root: &SignKey, secretary: Certificate) -> (SpaceId, Vec<u8>) {
     let genesis = Genesis { rules: RULES_VERSION, root: root.public(), secretary };
     let mut out = Vec::new();
     genesis_body(&genesis, &mut out);

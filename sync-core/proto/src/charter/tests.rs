@@ -5,7 +5,7 @@ use super::record::{Certificate, JoinRequest, found};
 use super::*;
 use crate::ids::{Author, SessionId};
 use crate::item::{Draft, Place};
-use crate::keys::DeviceKey;
+use crate::keys::{DeviceKey, SignKey};
 
 struct Chain {
     key: DeviceKey,
@@ -56,7 +56,7 @@ const MINUTES: DocId = DocId([31; 16]);
 /// A branch with a secretary (1), a member (2) and a reader (3).
 fn branch() -> (Vec<Item>, [Chain; 3], SpaceId) {
     let (mut s, mut m, mut r) = (Chain::new(1), Chain::new(2), Chain::new(3));
-    let (id, genesis) = found(&DeviceKey::from_seed(&[99; 32]), s.cert(1, Role::Secretary));
+    let (id, genesis) = found(&SignKey::from_seed(&[99; 32]), s.cert(1, Role::Secretary));
     for c in [&mut s, &mut m, &mut r] {
         c.branch = id;
     }
@@ -152,14 +152,14 @@ fn records_that_do_not_count_are_refused_and_leave_no_trace() {
     let mut stranger = Chain::new(61);
     stranger.branch = id;
     assert_eq!(charter.insert(&stranger.issue(&doc(SPACE))), Err(RejectCode::UnknownAuthor));
-    let (_, other_genesis) = found(&DeviceKey::from_seed(&[98; 32]), stranger.cert(1, Role::Secretary));
+    let (_, other_genesis) = found(&SignKey::from_seed(&[98; 32]), stranger.cert(1, Role::Secretary));
     assert_eq!(charter.insert(&stranger.issue(&other_genesis)), Err(RejectCode::BadLink));
 }
 
 #[test]
 fn a_genesis_proves_its_root_key_and_a_certificate_its_device_key() {
     let s = Chain::new(1);
-    let (_, genesis) = found(&DeviceKey::from_seed(&[99; 32]), s.cert(1, Role::Secretary));
+    let (_, genesis) = found(&SignKey::from_seed(&[99; 32]), s.cert(1, Role::Secretary));
     assert!(Record::decode(&genesis).is_ok());
     for i in 0..genesis.len() {
         let mut bad = genesis.clone();

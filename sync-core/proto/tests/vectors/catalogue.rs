@@ -9,7 +9,7 @@ use dinh_proto::codec::Write;
 use dinh_proto::error::{CloseCode, RejectCode};
 use dinh_proto::ids::*;
 use dinh_proto::item::{CLEAR_KEY, Draft, ITEM_OVERHEAD_BYTES, Item, Kind, Place, SpaceSum, commitment};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::pack::{PackContext, PackLimits, RawChange, pack, pack_in};
 use dinh_proto::ranges::Ranges;
 use dinh_proto::wire::*;
@@ -128,7 +128,7 @@ fn draft(kind: Kind, space: SpaceId, doc: DocId, place: Place) -> Draft {
 
 fn sign(c: &mut Catalogue, name: &str, about: &'static str, draft: Draft, payload: &[u8]) -> Item {
     let item = draft.sign(&key(&SECRETARY), payload).expect("a draft that may be signed");
-    let with = json!({ "seed": text(&SECRETARY), "key": text(key(&SECRETARY).public().as_bytes()) });
+    let with = json!({ "seed": text(&SECRETARY), "key": text(&key(&SECRETARY).public().to_bytes()) });
     c.accept(name, "item", about, with, item.bytes());
     item
 }
@@ -143,7 +143,7 @@ fn items(c: &mut Catalogue, stored: &impl Fn(&str) -> Option<Vec<u8>>) -> Vec<It
     let request = JoinRequest::new(&key(&MEMBER)).encode();
     c.accept("join-request", "join-request", "what a new device shows to be admitted", json!({}), request);
     let cert = certificate(&SECRETARY, 0xa1, Role::Secretary, "Máy thư ký");
-    let (branch, genesis) = found(&key(&ROOT_SEED), cert);
+    let (branch, genesis) = found(&SignKey::from_seed(&ROOT_SEED), cert);
     let with = json!({ "root_seed": text(&ROOT_SEED) });
     c.accept("record-genesis", "record", "founds a branch, whose id is its hash", with, &genesis);
     let member = certificate(&MEMBER, 0xb2, Role::Member, "Điện thoại");

@@ -7,7 +7,7 @@ use dinh_proto::codec::Reader;
 use dinh_proto::error::{InvalidMessage, RejectCode, SessionError};
 use dinh_proto::ids::{ActorId, ChangeHash, DeviceId, DocId, SessionId};
 use dinh_proto::item::{Draft, Item, Place, RawItem, commitment};
-use dinh_proto::keys::{DeviceKey, DevicePublic};
+use dinh_proto::keys::{DeviceKey, DevicePublic, SignKey};
 use dinh_proto::pack::{PackContext, PackLimits, RawChange, pack_in, unpack_in};
 use dinh_proto::ranges::Ranges;
 use dinh_proto::wire::{ChainSet, Fetch, Message, MessageReader, Scope, write_message};
@@ -57,7 +57,7 @@ pub(crate) fn describe(kind: &str, bytes: &[u8], with: &Map<String, Value>) -> R
         "device-key" => {
             let key = DeviceKey::from_seed(bytes.try_into().expect("32 bytes")).public();
             let found = fields([
-                ("public", json!(hex::write(key.as_bytes()))),
+                ("public", json!(hex::write(&key.to_bytes()))),
                 ("device", json!(key.id().to_string())),
             ]);
             Ok((found, None))
@@ -215,7 +215,7 @@ fn record(bytes: &[u8], with: &Map<String, Value>) -> Result<Described, Refused>
                 ("root", json!(hex::write(genesis.root.as_bytes()))),
                 ("branch", json!(branch_id(bytes).to_string())),
             ]));
-            let root = DeviceKey::from_seed(&given(with, "root_seed"));
+            let root = SignKey::from_seed(&given(with, "root_seed"));
             (found, found_again(&root, genesis.secretary.clone()))
         }
         Record::Device(cert) => (certificate(cert), record.encode()),
@@ -244,7 +244,7 @@ fn record(bytes: &[u8], with: &Map<String, Value>) -> Result<Described, Refused>
     Ok((found, Some(again)))
 }
 
-fn found_again(root: &DeviceKey, secretary: Certificate) -> Vec<u8> {
+fn found_again(root: &SignKey, secretary: Certificate) -> Vec<u8> {
     found(root, secretary).1
 }
 

@@ -264,18 +264,18 @@ fn frames(c: &mut Catalogue) {
         bytes[5..37].fill(0);
         bytes
     });
-    add("cut", "InvalidMessage", "the signature is cut short", device[..100].to_vec());
-    add("signature", "Misbehaved", "a bit of the signature", flipped(&device, 100));
+    add("cut", "InvalidMessage", "the signature is cut short", device[..160].to_vec());
+    add("signature", "Misbehaved", "a bit of the signature", flipped(&device, 150));
     add("plain", "Misbehaved", "a bit of what is signed", flipped(&device, device.len() - 1));
     add("another-key", "Misbehaved", "another's key in its place", {
         let mut bytes = device.clone();
-        bytes[5..37].copy_from_slice(key(&MEMBER).public().as_bytes());
+        bytes[5..101].copy_from_slice(&key(&MEMBER).public().to_bytes());
         bytes
     });
     let mut again = Vec::new();
     let mut challenge = CHALLENGE;
     challenge.0[0] ^= 1;
-    dinh_proto::channel::Channel::device(key(&SECRETARY), challenge).seal(&device[101..], &mut again);
+    dinh_proto::channel::Channel::device(key(&SECRETARY), challenge).seal(&device[165..], &mut again);
     add("another-challenge", "Misbehaved", "signed for another connection", again);
     let mut add = |name, code, about, bytes| c.refuse("frame-relay-first", name, code, about, bytes);
     add("magic", "InvalidMessage", "another magic", with(&relay, 2, 0));
