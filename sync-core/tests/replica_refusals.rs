@@ -15,7 +15,7 @@ use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DocId, LogEpoch, MemberId,
 use dinh_proto::item::{
     CLEAR_KEY, Draft, HEADER_BYTES, ITEM_OVERHEAD_BYTES, Item, Kind, Place, RawItem, SpaceSum, commitment,
 };
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::limits;
 use dinh_proto::session::{RelayEvent, RelaySession};
 use dinh_proto::time::{Timestamp, WallTime};
@@ -148,7 +148,7 @@ impl Hall {
     fn new() -> Self {
         let (mut secretary, mut member, mut reader) = (Phone::new(1), Phone::new(2), Phone::new(3));
         let s = &mut secretary.replica;
-        let branch = s.found_branch(&key(99), MemberId([1; 16]), "thư ký").unwrap();
+        let branch = s.found_branch(&SignKey::from_seed(&[99; 32]), MemberId([1; 16]), "thư ký").unwrap();
         for (seed, role) in [(2, Role::Member), (3, Role::Reader)] {
             let request = JoinRequest::new(&key(seed));
             s.admit_device(branch, MemberId([seed; 16]), role, request, "điện thoại").unwrap();

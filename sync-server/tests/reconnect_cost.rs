@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dinh_proto::charter::record::{Audience, Record, Role, Writers, found};
 use dinh_proto::ids::{DocId, SpaceId};
 use dinh_proto::item::{Item, Kind, Place};
-use dinh_proto::keys::{DeviceKey, SignKey};
+use dinh_proto::keys::SignKey;
 use dinh_proto::time::WallTime;
 use dinh_server::hub::HubConfig;
 use hub_common::{Phone, World};
