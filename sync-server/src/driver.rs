@@ -435,7 +435,7 @@ mod tests {
 
     use super::*;
     use crate::hub::HubConfig;
-    use crate::testing::SimDisk;
+    use dinh_core::testing::SimDisk;
 
     fn driver() -> Arc<Driver> {
         let log = RedbLog::with_backend(SimDisk::new(1).file(), LogEpoch([1; 8])).unwrap();

@@ -12,8 +12,6 @@ pub mod log;
 mod metrics;
 mod pool;
 mod server;
-#[doc(hidden)]
-pub mod testing;
 mod ws;
 
 pub use server::{Running, ServeError, Server, ServerConfig};

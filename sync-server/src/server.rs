@@ -184,13 +184,15 @@ fn load(log: &RedbLog, config: HubConfig, seed: [u8; 32]) -> Result<Hub, LogErro
             records.push(entry.seq);
         }
     })?;
+    let mut charters = Vec::with_capacity(records.len());
     for batch in records.chunks(CHARTER_BATCH) {
         for (seq, bytes) in log.read(batch)? {
             let item = RawItem::parse(bytes)
                 .map_err(|e| LogError::Corrupted(format!("charter record {seq}: {e}")))?;
-            hub.load_charter(item);
+            charters.push(item);
         }
     }
+    hub.load_charters(charters);
     tracing::info!(items = log.head().0, charter_records = records.len(), "log loaded");
     Ok(hub)
 }

@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
+use dinh_core::testing::{Crash, SimDisk};
 use dinh_proto::ids::{CharterTag, Cursor, DocId, LogEpoch, Seq, SessionId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place, RawItem};
 use dinh_proto::keys::DeviceKey;
 use dinh_server::log::writer::{self, Job, Refused};
 use dinh_server::log::{IndexEntry, LogError, Position, RedbLog, Writer};
-use dinh_server::testing::{Crash, SimDisk};
 use redb::ReadableTable;
 
 fn epoch(i: u64) -> LogEpoch {

@@ -30,7 +30,7 @@ impl Hub {
                 .collect()
         });
         match read {
-            Some(items) => self.send_items(id, plan.scope, plan.upto, items),
+            Some(items) => self.send_items(id, &plan, items),
             None => {
                 self.with_peer(id, |p| p.session.close(CloseCode::StorageFailed, 5_000));
                 self.drain_events(id);
@@ -57,7 +57,7 @@ impl Hub {
                 plan.items.iter().map(|(name, place)| Some((*name, self.tail.item(*place)?))).collect();
             if let Some(items) = in_memory {
                 self.stats.tail_hits += items.len() as u64;
-                self.send_items(id, plan.scope, plan.upto, items);
+                self.send_items(id, &plan, items);
                 continue;
             }
             let mut seqs: Vec<Seq> = plan.items.iter().map(|(_, place)| *place).collect();
@@ -71,8 +71,11 @@ impl Hub {
         }
     }
 
-    fn send_items(&mut self, id: PeerId, scope: Scope, upto: Seq, items: Vec<(Seq, Bytes)>) {
+    fn send_items(&mut self, id: PeerId, plan: &Plan, items: Vec<(Seq, Bytes)>) {
         self.stats.items_out += items.len() as u64;
+        // A snapshot is named by the place of the first item that it stands for.
+        self.stats.snapshots_out += plan.items.iter().filter(|(name, place)| name != place).count() as u64;
+        let (scope, upto) = (plan.scope, plan.upto);
         self.with_peer(id, |p| p.session.items(Items { scope, upto, items }));
     }
 

@@ -124,7 +124,7 @@ pub struct Hub {
 
 impl Hub {
     /// A hub over a log whose last place is `head`. Follow with [`Hub::load_entry`] for each item of the log and
-    /// [`Hub::load_charter`] for each charter record, both in order.
+    /// [`Hub::load_charters`] for its charter records.
     pub fn new(config: HubConfig, epochs: EpochHistory, head: Seq, seed: [u8; 32]) -> Self {
         Self {
             config,
@@ -158,15 +158,25 @@ impl Hub {
         self.spaces.entry(entry.space).or_insert_with(|| Space::new(entry.space)).add(entry, true);
     }
 
-    /// At start: a charter record that is in the log.
-    pub fn load_charter(&mut self, item: RawItem) {
-        let branch = item.header().space;
-        let charter = self.branches.entry(branch).or_insert_with(|| Charter::new(branch));
-        // The record was judged before it was stored; one that no longer counts is a changed rule, and stays out.
-        if charter.insert(&item.trust()).is_err() {
-            self.stats.charter_records_unused += 1;
+    /// At start: the charter records that are in the log.
+    pub fn load_charters(&mut self, records: impl IntoIterator<Item = RawItem>) {
+        let mut branches: BTreeMap<SpaceId, Vec<Item>> = BTreeMap::new();
+        for record in records {
+            branches.entry(record.header().space).or_default().push(record.trust());
         }
-        self.take_over_charter(branch);
+        for (branch, records) in branches {
+            let mut charter = Charter::new(branch);
+            // Records were judged before they were stored; what no longer counts is a changed rule, and stays out.
+            if charter.extend(&records).is_err() {
+                for record in &records {
+                    let _ = charter.insert(record);
+                }
+            }
+            charter.drop_unused();
+            self.stats.charter_records_unused += (records.len() - charter.len()) as u64;
+            self.branches.insert(branch, charter);
+            self.take_over_charter(branch);
+        }
     }
 
     /// Tells the wall clock, for display by devices.
@@ -304,7 +314,7 @@ impl Hub {
     fn drain_events(&mut self, id: PeerId) {
         while let Some(event) = self.peers.get_mut(&id).and_then(|p| p.session.poll_event()) {
             match event {
-                RelayEvent::Hello { device, hello } => self.greet(id, &device, hello),
+                RelayEvent::Hello { device, hello } => self.greet(id, device, hello),
                 RelayEvent::Put { first, items, bytes } => {
                     self.with_peer(id, |p| {
                         p.open_puts.push_back(OpenPut { first, unanswered: items.len(), bytes });
@@ -324,7 +334,10 @@ impl Hub {
                         p.session.fail(PeerMisbehaved::AsksTooMuch.into());
                     }
                 }),
-                RelayEvent::Reconcile(spaces) => self.send_have(id, &spaces.into_iter().collect()),
+                RelayEvent::Reconcile(spaces) => {
+                    self.stats.reconciles += 1;
+                    self.send_have(id, &spaces.into_iter().collect());
+                }
                 RelayEvent::Ephemeral(message) => self.pass_on(id, &message),
                 RelayEvent::Closed(error) => self.close_peer(id, &error),
             }
@@ -336,8 +349,7 @@ impl Hub {
         self.effects.push_back(Effect::Close { peer: id });
     }
 
-    fn greet(&mut self, id: PeerId, device: &DevicePublic, hello: Hello) {
-        let device = device.id();
+    fn greet(&mut self, id: PeerId, device: DeviceId, hello: Hello) {
         let connections = self.by_device.entry(device).or_default();
         if connections.len() >= self.config.connections_per_device_max {
             self.with_peer(id, |p| p.session.close(CloseCode::TooMany, 1_000));

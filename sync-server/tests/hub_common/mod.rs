@@ -171,9 +171,8 @@ impl World {
         for (item, seq) in items.iter().zip(1..) {
             hub.load_entry(&IndexEntry::of(Seq(seq), item.as_raw()));
         }
-        for item in items.iter().filter(|i| i.header().kind == Kind::Charter) {
-            hub.load_charter(item.as_raw().clone());
-        }
+        let records = items.iter().filter(|i| i.header().kind == Kind::Charter);
+        hub.load_charters(records.map(|i| i.as_raw().clone()));
         Self {
             hub,
             now: Timestamp(0),

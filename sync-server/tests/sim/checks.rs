@@ -127,7 +127,7 @@ impl World {
             return false;
         }
         let mut tag = None;
-        let mut readers: Vec<BTreeSet<SpaceId>> = Vec::new();
+        let mut readable_by: Vec<BTreeSet<SpaceId>> = Vec::new();
         for phone in &self.phones {
             let Some(replica) = &phone.replica else { return false };
             let status = replica.status();
@@ -140,12 +140,12 @@ impl World {
             }
             tag = Some(charter.tag());
             // By the charter on which all agree: a grant may be gone with the disk of who gave it.
-            readers.push(charter.readable(&replica.device()).into_iter().collect());
+            readable_by.push(charter.readable(&replica.device()).into_iter().collect());
         }
         for (doc, space) in self.truth.docs.clone() {
             let mut hash = None;
-            for p in 0..self.phones.len() {
-                if !readers[p].contains(&space) {
+            for (p, readable) in readable_by.iter().enumerate() {
+                if !readable.contains(&space) {
                     continue;
                 }
                 let Some(found) = self.call(p, |r, _| r.document_hash(&doc)) else { return false };

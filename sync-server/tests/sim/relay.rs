@@ -71,9 +71,8 @@ impl World {
             }
         })
         .expect("the log reads");
-        for (_, bytes) in log.read(&charter).expect("the log reads") {
-            hub.load_charter(RawItem::parse(bytes).expect("stored records are well formed"));
-        }
+        let records = log.read(&charter).expect("the log reads").into_iter();
+        hub.load_charters(records.map(|(_, bytes)| RawItem::parse(bytes).expect("well formed")));
         self.check_log_after_start(&found);
         self.relay.life += 1;
         self.relay.wake_at = u64::MAX;

@@ -232,6 +232,12 @@ impl Charter {
         result
     }
 
+    /// Takes out the records that do not count.
+    pub fn drop_unused(&mut self) {
+        self.entries.retain(|_, e| e.effective);
+        self.tag = digest(&self.entries);
+    }
+
     /// Takes records out: those that a device takes back because no relay accepted them.
     pub fn remove(&mut self, ids: &BTreeSet<ItemId>) {
         self.entries.retain(|id, _| !ids.contains(id));

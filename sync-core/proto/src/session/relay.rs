@@ -5,8 +5,7 @@ use bytes::Bytes;
 use super::conversation::Conversation;
 use crate::channel::{Binding, Channel};
 use crate::error::{CloseCode, PeerMisbehaved, RejectCode, SessionError};
-use crate::ids::{ItemId, Seq, SpaceId};
-use crate::keys::DevicePublic;
+use crate::ids::{DeviceId, ItemId, Seq, SpaceId};
 use crate::limits;
 use crate::time::Timestamp;
 use crate::wire::{
@@ -19,7 +18,7 @@ pub enum RelayEvent {
     /// The device proved its key and said hello. Answer with [`RelaySession::welcome`].
     Hello {
         /// Who it is.
-        device: DevicePublic,
+        device: DeviceId,
         /// What it said.
         hello: Hello,
     },
@@ -167,7 +166,7 @@ impl RelaySession {
         let out_of_turn = PeerMisbehaved::OutOfTurn(message.name());
         if !self.greeted {
             let Message::Hello(hello) = message else { return Err(out_of_turn.into()) };
-            let device = *self.conversation.peer().ok_or(PeerMisbehaved::BadHandshake)?;
+            let device = self.conversation.peer().ok_or(PeerMisbehaved::BadHandshake)?.id();
             self.greeted = true;
             self.events.push_back(RelayEvent::Hello { device, hello });
             return Ok(());
