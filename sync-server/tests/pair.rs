@@ -51,13 +51,13 @@ impl Relay {
         let epochs = EpochHistory::opened(earlier, now).unwrap();
         let starts = epochs.starts().to_vec();
         let mut hub = Hub::new(HubConfig::default(), epochs, head, [epoch; 32]);
+        let mut records = Vec::new();
         for (seq, bytes) in &log {
             let raw = RawItem::parse(bytes.clone()).unwrap();
             hub.load_entry(&IndexEntry::of(*seq, &raw));
-            if raw.header().kind == Kind::Charter {
-                hub.load_charter(raw);
-            }
+            records.extend((raw.header().kind == Kind::Charter).then_some(raw));
         }
+        hub.load_charters(records);
         Self { hub, starts, log, next_peer: 0 }
     }
 
