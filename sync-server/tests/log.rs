@@ -395,3 +395,25 @@ fn print_the_cost_of_an_append() {
         );
     }
 }
+
+#[test]
+fn a_log_whose_creation_was_cut_off_is_created_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.redb");
+    let beside = dir.path().join("log.redb.new");
+    for left in [&b""[..], &[0; 4_096], b"half a header"] {
+        std::fs::write(&beside, left).unwrap();
+        let log = RedbLog::open(&path, epoch(1)).unwrap();
+        assert_eq!(log.head(), Seq(0));
+        log.close().unwrap();
+        assert!(path.exists() && !beside.exists());
+        std::fs::remove_file(&path).unwrap();
+    }
+    // What is left of a creation beside a finished log does not touch the log.
+    let log = RedbLog::open(&path, epoch(1)).unwrap();
+    log.append_batch(&items(0..3)).unwrap();
+    log.close().unwrap();
+    std::fs::write(&beside, b"left over").unwrap();
+    let log = RedbLog::open(&path, epoch(2)).unwrap();
+    assert_eq!(log.head(), Seq(3));
+}

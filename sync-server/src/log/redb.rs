@@ -11,8 +11,9 @@
 //! of what `log` says, written later and in bulk: no append waits for it.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -58,11 +59,10 @@ impl RedbLog {
     /// Opens or creates the file and begins `epoch`, which must be drawn afresh for every opening. The epoch is
     /// durable when this returns.
     pub fn open(path: &Path, epoch: LogEpoch) -> Result<Self, LogError> {
-        let existed = path.exists();
-        let db = Self::builder().create(path).map_err(LogError::of)?;
-        if !existed {
-            sync_directory_of(path)?;
+        if !path.exists() {
+            create_file(path)?;
         }
+        let db = Self::builder().create(path).map_err(LogError::of)?;
         Self::begin(db, epoch)
     }
 
@@ -331,6 +331,30 @@ fn scan(
         }
     }
     if expected > end { Ok(()) } else { Err(LogError::Corrupted(format!("nothing is stored at {expected}"))) }
+}
+
+/// Creates an empty log beside its place and then gives it its name: redb refuses a file whose creation was cut off, and a
+/// relay that was killed in its first moments must start again by itself.
+fn create_file(path: &Path) -> Result<(), LogError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    match fs::remove_file(&new) {
+        Ok(()) => {
+            tracing::warn!(file = %new.display(), "the creation of the log was cut off: it begins again")
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(LogError::of_io(error)),
+    }
+    drop(RedbLog::builder().create(&new).map_err(LogError::of)?);
+    // Unlike a rename, a link never takes the place of a log that another process has created meanwhile.
+    match fs::hard_link(&new, path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(LogError::of_io(error)),
+    }
+    fs::remove_file(&new).map_err(LogError::of_io)?;
+    sync_directory_of(path)
 }
 
 /// Makes the name of a new file durable: without this, loss of power could take the whole file away.

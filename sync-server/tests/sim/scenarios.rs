@@ -4,7 +4,7 @@ use bytes::Bytes;
 use dinh_core::testing::Crash;
 use dinh_proto::channel::Binding;
 use dinh_proto::charter::record::{Audience, Role};
-use dinh_proto::ids::{CharterTag, Cursor, DocId, ItemId};
+use dinh_proto::ids::{CharterTag, Cursor, DocId, ItemId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
 use dinh_proto::wire::Hello;
@@ -287,7 +287,8 @@ fn bad_snapshot(tracing: bool) {
     world.finish();
 }
 
-fn granted_live(tracing: bool) {
+/// Three phones, and a space that two of them read and have written in.
+fn space_of_two(tracing: bool) -> (World, SpaceId, DocId) {
     let (mut world, _) = calm(tracing, |o| {
         o.phones = 3;
         o.members = 3;
@@ -296,6 +297,11 @@ fn granted_live(tracing: bool) {
     let doc = world.create_document(0, space).expect("may");
     world.settle();
     world.write(1, doc, 5);
+    (world, space, doc)
+}
+
+fn granted_live(tracing: bool) {
+    let (mut world, space, doc) = space_of_two(tracing);
     world.write(0, doc, 5);
     world.settle();
     world.grant(0, space, member(2));
@@ -309,14 +315,7 @@ fn granted_live(tracing: bool) {
 }
 
 fn granted_away(tracing: bool) {
-    let (mut world, _) = calm(tracing, |o| {
-        o.phones = 3;
-        o.members = 3;
-    });
-    let space = world.create_space(0, Audience::Members(vec![member(0), member(1)])).expect("may");
-    let doc = world.create_document(0, space).expect("may");
-    world.settle();
-    world.write(1, doc, 5);
+    let (mut world, space, doc) = space_of_two(tracing);
     world.settle();
     world.cut(2);
     world.write(1, doc, 3);
