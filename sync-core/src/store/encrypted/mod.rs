@@ -245,8 +245,11 @@ fn is_empty(store: &impl Store) -> Result<bool, StoreError> {
     })
 }
 
+/// Key and encrypted value.
+type SealedRow = (Vec<u8>, Vec<u8>);
+
 /// Rows as they are stored, from a key on: one at least if there is one.
-fn some_rows(tx: &dyn ReadTx, table: Table, from: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+fn some_rows(tx: &dyn ReadTx, table: Table, from: &[u8]) -> Result<Vec<SealedRow>, StoreError> {
     let (mut rows, mut bytes) = (Vec::new(), 0);
     tx.scan(table, from, None, &mut |key, value| {
         bytes += key.len() + value.len();

@@ -39,8 +39,14 @@ impl Guard {
     pub(super) fn drop<T>(&self, value: T) {
         if self.panicked() {
             mem::forget(value);
-        } else if self.call(|| Ok::<_, redb::Error>(drop(value))).is_err() {
-            tracing::error!("the store is damaged: it could not be closed");
+        } else {
+            let dropped = self.call(|| {
+                drop(value);
+                Ok::<_, redb::Error>(())
+            });
+            if let Err(error) = dropped {
+                tracing::error!(%error, "the store is damaged: it could not be closed");
+            }
         }
     }
 }

@@ -191,7 +191,10 @@ impl Faults<'_> {
             self.guard.drop(value);
         } else {
             // What went wrong is noted.
-            let _ = self.call(|| Ok::<_, redb::Error>(drop(value)));
+            let _ = self.call(|| {
+                drop(value);
+                Ok::<_, redb::Error>(())
+            });
         }
     }
 
