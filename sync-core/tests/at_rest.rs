@@ -4,16 +4,20 @@
 
 #![allow(clippy::unwrap_used)] // in helpers of tests
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use dinh_core::document::Value;
 use dinh_core::path;
 use dinh_core::replica::{Marker, Now, Replica, ReplicaConfig};
 use dinh_core::store::conformance::{Dump, dump};
-use dinh_core::store::{EncryptedStore, MemoryStore, RedbStore, Store, StoreError, StoreKey, Table};
+use dinh_core::store::{
+    EncryptedStore, MemoryStore, ReadTx, RedbStore, Store, StoreError, StoreKey, Table, WriteTx,
+};
 use dinh_core::testing::SimDisk;
 use dinh_proto::charter::record::{Audience, Writers};
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
@@ -232,7 +236,7 @@ fn a_flipped_byte_gives_an_error_or_what_was_stored() {
 
 #[test]
 fn a_flipped_byte_of_a_stored_value_never_passes_without_the_checksums_of_the_file_either() {
-    let mut store = EncryptedStore::open(MemoryStore::new(), &key(), [7; 32]).unwrap();
+    let mut store = EncryptedStore::open(Live::default(), &key(), [7; 32]).unwrap();
     store.write(|tx| (0..60_u8).try_for_each(|n| tx.put(Table::Items, &[n], &[n; 200]))).unwrap();
     let inner = store.into_inner();
     let rows = dump(&inner);
@@ -252,9 +256,32 @@ fn a_flipped_byte_of_a_stored_value_never_passes_without_the_checksums_of_the_fi
     println!("{flips} flipped bytes of values, 0 accepted");
 }
 
-type Phone = Replica<MemoryStore>;
+/// A store that can be backed up while a replica has it.
+#[derive(Clone, Default)]
+struct Live(Rc<RefCell<MemoryStore>>);
 
-fn open(store: MemoryStore, seed: u8, found: Option<Marker>) -> (Phone, Marker) {
+impl Live {
+    fn backup(&self) -> Self {
+        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
+    }
+}
+
+impl Store for Live {
+    fn read<R>(&self, f: impl FnOnce(&dyn ReadTx) -> Result<R, StoreError>) -> Result<R, StoreError> {
+        self.0.borrow().read(f)
+    }
+
+    fn write<R>(
+        &mut self,
+        f: impl FnOnce(&mut dyn WriteTx) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        self.0.borrow_mut().write(f)
+    }
+}
+
+type Phone = Replica<Live>;
+
+fn open(store: Live, seed: u8, found: Option<Marker>) -> (Phone, Marker) {
     Replica::open_marked(store, device(), ReplicaConfig::default(), [seed; 32], found).unwrap()
 }
 
@@ -268,8 +295,8 @@ fn work(mut phone: Phone, space: SpaceId, doc: DocId, text: &str, seed: u8, mark
 }
 
 /// Places in chains where two stores hold different items.
-fn forks(a: &MemoryStore, b: &MemoryStore) -> usize {
-    let items = |store: &MemoryStore| -> BTreeMap<Vec<u8>, Vec<u8>> {
+fn forks(a: &Live, b: &Live) -> usize {
+    let items = |store: &Live| -> BTreeMap<Vec<u8>, Vec<u8>> {
         let items = dump(store).into_iter().filter(|(table, ..)| *table == Table::Items);
         items.map(|(_, key, value)| (key, value)).collect()
     };
@@ -281,7 +308,8 @@ fn forks(a: &MemoryStore, b: &MemoryStore) -> usize {
 fn a_restored_or_cloned_store_begins_a_new_session_before_it_writes() {
     let (mut copies, mut found_forks, mut control) = (0, 0, 0);
     for edits_before in 0..6 {
-        let (mut phone, marker) = open(MemoryStore::new(), 1, None);
+        let disk = Live::default();
+        let (mut phone, marker) = open(disk.clone(), 1, None);
         let session = phone.session();
         let space = found(&mut phone, "máy bí thư");
         let doc = document(&mut phone, space, "chung");
@@ -293,13 +321,14 @@ fn a_restored_or_cloned_store_begins_a_new_session_before_it_writes() {
                 phone = again;
             }
         }
-        let backup = phone.close().unwrap();
-        let original = work(open(backup.clone(), 3, Some(marker)).0, space, doc, "gốc", 4, marker);
+        // The phone goes on; its changes since become items together with those in the backup.
+        let backup = disk.backup();
+        let original = work(phone, space, doc, "gốc", 4, marker);
         assert_eq!(original.session(), session);
         let original = original.close().unwrap();
         // Restored (the marker's file is gone), or brought to a phone that has a marker of its own.
         for (seed, found) in [(10, None), (20, Some(Marker([7; 16])))] {
-            let (copy, fresh) = open(backup.clone(), seed, found);
+            let (copy, fresh) = open(backup.backup(), seed, found);
             assert_ne!(copy.session(), session, "before anything is written");
             assert!(fresh != marker && Some(fresh) != found);
             let copy = work(copy, space, doc, "bản sao", seed + 1, fresh);
@@ -325,7 +354,7 @@ fn a_restored_or_cloned_store_begins_a_new_session_before_it_writes() {
 
 #[test]
 fn a_crash_while_the_marker_is_written_costs_a_session_and_never_saves_one() {
-    let (mut phone, marker) = open(MemoryStore::new(), 1, None);
+    let (mut phone, marker) = open(Live::default(), 1, None);
     let space = found(&mut phone, "máy bí thư");
     let doc = document(&mut phone, space, "chung");
     let (session, backup) = (phone.session(), phone.close().unwrap());
@@ -336,7 +365,7 @@ fn a_crash_while_the_marker_is_written_costs_a_session_and_never_saves_one() {
     let crashed = copy.close().unwrap();
     let mut sessions = vec![session, first];
     for (seed, file) in [(3, None), (4, Some(marker)), (5, Some(Marker([0; 16])))] {
-        let (again, newest) = open(crashed.clone(), seed, file);
+        let (again, newest) = open(crashed.backup(), seed, file);
         assert!(!sessions.contains(&again.session()), "one more, and none twice");
         assert!(newest != fresh && newest != marker);
         sessions.push(again.session());
@@ -346,7 +375,7 @@ fn a_crash_while_the_marker_is_written_costs_a_session_and_never_saves_one() {
     assert_eq!(kept.session(), first, "if the file was written all is well");
 
     // The same for the very first opening: a crash before the file is there.
-    let (phone, _) = open(MemoryStore::new(), 7, None);
+    let (phone, _) = open(Live::default(), 7, None);
     let first = phone.session();
     assert_ne!(open(phone.close().unwrap(), 8, None).0.session(), first);
     println!("{} crashes, 0 sessions kept that should have ended", sessions.len());
@@ -354,7 +383,7 @@ fn a_crash_while_the_marker_is_written_costs_a_session_and_never_saves_one() {
 
 #[test]
 fn typing_that_closing_saves_has_the_time_at_which_it_was_typed() {
-    let (mut phone, marker) = open(MemoryStore::new(), 1, None);
+    let (mut phone, marker) = open(Live::default(), 1, None);
     let space = found(&mut phone, "máy bí thư");
     let doc = document(&mut phone, space, "chung");
     let typed = Now { wall: WallTime(1_800_000_000_000), ..NOW };
