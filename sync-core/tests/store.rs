@@ -292,6 +292,36 @@ fn opening_and_reading_write_nothing_of_ours() {
     assert_eq!(ours.syncs(), redb_alone.syncs(), "a start costs no commit");
 }
 
+#[test]
+fn verifying_finds_what_changed_by_itself_and_nothing_else() {
+    let disk = SimDisk::new(10);
+    let mut store = RedbStore::with_backend(disk.file()).unwrap();
+    store.write(|tx| (1..=40).try_for_each(|n| tx.put(Table::Items, &[n], &[n; 300]))).unwrap();
+    store.verify().unwrap();
+    Model::new().step(&mut store, 0).unwrap();
+    store.verify().unwrap();
+    store.write(|tx| tx.delete(Table::Meta, b"steps")).unwrap();
+    drop(store);
+    let image = disk.durable_image();
+    let mut flipped = 0;
+    for n in 1..=40_u8 {
+        let Some(at) = image.windows(300).position(|w| w == [n; 300]) else { continue };
+        let disk = SimDisk::from_image(n.into(), image.clone());
+        disk.edit(|image| image[at + 150] ^= 1);
+        let read = |store: &RedbStore| store.read(|tx| tx.get(Table::Items, &[n])).unwrap();
+        let mut store = RedbStore::with_backend(disk.file()).unwrap();
+        if read(&store) == Some(vec![n; 300]) {
+            // An old page.
+            continue;
+        }
+        flipped += 1;
+        assert!(matches!(store.verify(), Err(StoreError::Corrupt("file"))));
+        assert!(matches!(store.read(|_| Ok(())), Err(StoreError::Poisoned)), "it is not used any more");
+    }
+    println!("{flipped} flipped bytes of values, 0 passed");
+    assert!(flipped > 10, "{flipped}");
+}
+
 #[derive(Debug, Clone)]
 enum Op {
     Put(Table, Vec<u8>, Vec<u8>),

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dinh_core::store::{RedbStore, Store, Table};
+use dinh_core::store::{EncryptedStore, RedbStore, Store, StoreKey, Table};
 use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
 const ITEMS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("items");
@@ -17,21 +17,87 @@ const COMMITS: u64 = 300;
 fn cost_of_a_write() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     for value_bytes in [200, 2_048] {
-        let mut store = RedbStore::open(dir.path().join(value_bytes.to_string())).unwrap();
-        let value = vec![7; value_bytes];
-        // As an edit does it: an item, its place in the document's log and the outbox, a counter.
-        let times = timed(COMMITS, |n| {
-            store
-                .write(|tx| {
-                    tx.put(Table::Items, &key(n), &value)?;
-                    tx.put(Table::DocumentLog, &n.to_be_bytes(), &key(n))?;
-                    tx.put(Table::Outbox, &n.to_be_bytes(), &key(n))?;
-                    tx.put(Table::Held, b"me", &n.to_be_bytes())
-                })
-                .unwrap();
-        });
-        println!("write of {value_bytes} B and three small entries: {times}");
+        let mut plain = RedbStore::open(dir.path().join(format!("plain-{value_bytes}"))).unwrap();
+        let file = RedbStore::open(dir.path().join(format!("encrypted-{value_bytes}"))).unwrap();
+        let mut encrypted = EncryptedStore::open(file, &StoreKey::new([1; 32]), [2; 32]).unwrap();
+        // In turns, so that a busy machine is unjust to both.
+        for _ in 0..2 {
+            let of_plain = timed(COMMITS, |n| write(&mut plain, n, value_bytes));
+            let of_encrypted = timed(COMMITS, |n| write(&mut encrypted, n, value_bytes));
+            println!("write of {value_bytes} B and three small entries: plain {of_plain}");
+            println!("write of {value_bytes} B and three small entries: encrypted {of_encrypted}");
+        }
     }
+}
+
+/// As an edit does it: an item, its place in the document's log and the outbox, a counter.
+fn write(store: &mut impl Store, n: u64, value_bytes: usize) {
+    store
+        .write(|tx| {
+            tx.put(Table::Items, &key(n), &vec![7; value_bytes])?;
+            tx.put(Table::DocumentLog, &n.to_be_bytes(), &key(n))?;
+            tx.put(Table::Outbox, &n.to_be_bytes(), &key(n))?;
+            tx.put(Table::Held, b"me", &n.to_be_bytes())
+        })
+        .unwrap();
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_reading_and_of_opening() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let app_key = StoreKey::new([1; 32]);
+    for megabytes in [8_u64, 32] {
+        let rows = megabytes * 2_000;
+        let (plain_path, path) =
+            (dir.path().join(format!("{megabytes}-plain")), dir.path().join(format!("{megabytes}")));
+        let mut plain = RedbStore::open(&plain_path).unwrap();
+        let open = || EncryptedStore::open(RedbStore::open(&path).unwrap(), &app_key, [2; 32]).unwrap();
+        let mut encrypted = open();
+        let filled = [fill(&mut plain, rows), fill(&mut encrypted, rows)];
+        let scanned = [scan(&plain), scan(&encrypted), scan(&plain), scan(&encrypted)];
+        let got = [gets(&plain, rows), gets(&encrypted, rows)];
+        drop((plain, encrypted));
+        let sizes = [&plain_path, &path].map(|p| std::fs::metadata(p).unwrap().len() >> 10);
+        let opening = timed(5, |_| drop(open()));
+        let verified = timed(5, |_| {
+            let mut file = RedbStore::open(&path).unwrap();
+            file.verify().unwrap();
+        });
+        println!(
+            "{rows} rows of 300 B (plain, encrypted): fill {filled:.1?}, read all {scanned:.1?}, \
+             10000 gets {got:.1?}, KiB {sizes:?}; open encrypted {opening}; open and verify {verified}"
+        );
+    }
+}
+
+fn fill(store: &mut impl Store, rows: u64) -> Duration {
+    let start = Instant::now();
+    for first in (0..rows).step_by(1_000) {
+        let mut range = first..first + 1_000;
+        store.write(|tx| range.try_for_each(|n| tx.put(Table::Items, &key(n), &[7; 300]))).unwrap();
+    }
+    start.elapsed()
+}
+
+fn scan(store: &impl Store) -> Duration {
+    let start = Instant::now();
+    let mut bytes = 0;
+    let visit = &mut |_: &[u8], value: &[u8]| {
+        bytes += value.len();
+        Ok(std::ops::ControlFlow::Continue(()))
+    };
+    store.read(|tx| tx.scan(Table::Items, b"", None, visit)).unwrap();
+    assert!(bytes > 0);
+    start.elapsed()
+}
+
+fn gets(store: &impl Store, rows: u64) -> Duration {
+    let start = Instant::now();
+    for n in 0..10_000 {
+        assert!(store.read(|tx| tx.get(Table::Items, &key(n * 7_919 % rows))).unwrap().is_some());
+    }
+    start.elapsed()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dinh_core::client::{Client, ClientConfig, RelayUrl, Status, Timeouts};
+use dinh_core::client::{Client, ClientConfig, RelayUrl, Status, StoreKey, Timeouts};
 use dinh_core::document::Value;
 use dinh_core::path;
 use dinh_core::replica::{Event, LinkState, Origin};
@@ -38,7 +38,9 @@ fn url(address: SocketAddr) -> Option<RelayUrl> {
 }
 
 async fn phone(directory: &Path, n: u8, relay: Option<RelayUrl>) -> Client {
-    let config = ClientConfig::new(directory.join(format!("{n}.redb")), DeviceKey::from_seed(&[n; 32]));
+    let file = |end: &str| directory.join(format!("{n}.{end}"));
+    let keys = (DeviceKey::from_seed(&[n; 32]), StoreKey::new([n; 32]));
+    let config = ClientConfig::new(file("redb"), file("marker"), keys.0, keys.1);
     let timeouts = Timeouts { probe: Duration::from_millis(500), ..Timeouts::default() };
     Client::open(ClientConfig { relay, timeouts, ..config }).await.unwrap()
 }

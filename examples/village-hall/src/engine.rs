@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path as FilePath, PathBuf};
 
-use dinh_core::client::{Client, ClientConfig, ClientError, RelayUrl};
+use dinh_core::client::{Client, ClientConfig, ClientError, RelayUrl, StoreKey};
 use dinh_core::document::{Path as DocPath, Prop as DocProp, Value as DocValue};
 use dinh_core::replica::{LinkState, ReplicaError};
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
@@ -66,12 +66,16 @@ impl Engine for Dinh {
     async fn start(&mut self, start: &Start) -> Result<String, EngineError> {
         self.phone = start.phone;
         self.directory = PathBuf::from(&start.directory);
-        let key = device_key(&self.directory.join("device.key")).map_err(failed)?;
+        // An app keeps both secrets in the platform's keystore.
+        let secret = |name: &str| secret(&self.directory.join(name)).map_err(failed);
+        let (key, store_key) =
+            (DeviceKey::from_seed(&secret("device.key")?), StoreKey::new(secret("store.key")?));
         if let Ok(text) = std::fs::read(self.directory.join("spaces.json")) {
             let spaces = serde_json::from_slice(&text).map_err(failed)?;
             self.learn_spaces(&spaces)?;
         }
-        let mut config = ClientConfig::new(self.directory.join("store.redb"), key);
+        let (store, marker) = (self.directory.join("store.redb"), self.directory.join("no-backup.marker"));
+        let mut config = ClientConfig::new(store, marker, key, store_key);
         config.relay = Some(RelayUrl::parse(&format!("ws://{}/dinh/v1", start.relay)).map_err(failed)?);
         let client = Client::open(config).await.map_err(failed)?;
         let card = hex(&client.join_request().encode());
@@ -317,20 +321,19 @@ fn member(person: &Person) -> MemberId {
     MemberId(id)
 }
 
-/// This device's key. A real app keeps it in the platform's keystore, not in a file.
-fn device_key(path: &FilePath) -> io::Result<DeviceKey> {
-    let seed = match std::fs::read(path) {
-        Ok(bytes) => bytes.try_into().map_err(|_| io::Error::other("the key's file is damaged"))?,
+/// A secret of this phone, made at the first start. A real app keeps it in the platform's keystore, not in a file.
+fn secret(path: &FilePath) -> io::Result<[u8; 32]> {
+    match std::fs::read(path) {
+        Ok(bytes) => bytes.try_into().map_err(|_| io::Error::other("the secret's file is damaged")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let seed = random()?;
             let mut file = File::create(path)?;
             file.write_all(&seed)?;
             file.sync_all()?;
-            seed
+            Ok(seed)
         }
-        Err(error) => return Err(error),
-    };
-    Ok(DeviceKey::from_seed(&seed))
+        Err(error) => Err(error),
+    }
 }
 
 fn random() -> io::Result<[u8; 32]> {

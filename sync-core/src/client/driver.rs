@@ -11,6 +11,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use dinh_proto::error::SessionError;
+use dinh_proto::keys::DeviceKey;
 use dinh_proto::session::Reconnect;
 use dinh_proto::time::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -22,7 +23,7 @@ use super::status::{Lifecycle, Status, Traffic};
 use super::transport::{ConnectError, RelayUrl, connect};
 use super::{ClientError, Timeouts};
 use crate::replica::{Ended, Event, LinkState, Now, Replica, ReplicaError};
-use crate::store::RedbStore;
+use crate::store::{EncryptedStore, RedbStore, StoreKey};
 
 /// Commands in a row before the socket gets a turn.
 const COMMANDS_IN_A_ROW: u32 = 32;
@@ -33,16 +34,44 @@ const LOOK_AT_CLOCKS: Duration = Duration::from_secs(15);
 /// A connection attempt younger than this is not begun again when the network changes.
 const YOUNG_ATTEMPT: Duration = Duration::from_secs(1);
 
-/// What runs on the driver's thread with the replica to itself; gives what answers the caller.
-pub(super) type Job = Box<dyn FnOnce(&mut Replica<RedbStore>, Now) -> Answer + Send>;
+/// The store of a client.
+pub(super) type ClientStore = EncryptedStore<RedbStore>;
+
+/// What runs on the driver's thread; gives what answers the caller.
+pub(super) type Job = Box<dyn FnOnce(Turned<'_>) -> Answer + Send>;
 /// Runs when observers were told what the job did, so that a caller who looks at the status or at events finds it
 /// there.
 pub(super) type Answer = Box<dyn FnOnce()>;
+/// Answers the caller of a command that is no job.
+pub(super) type Reply = oneshot::Sender<Result<(), ClientError>>;
+
+/// A job's turn.
+pub(super) enum Turned<'a> {
+    /// It has the replica to itself.
+    Do(&'a mut Replica<ClientStore>, Now),
+    /// It cannot be done.
+    Refuse(ClientError),
+}
 
 /// What handles send.
 pub(super) enum Command {
     Job(Job),
-    Shutdown(oneshot::Sender<Result<(), ClientError>>),
+    Lock(Reply),
+    Unlock(Box<Keys>, Reply),
+    Shutdown(Reply),
+}
+
+/// What a locked client does not have.
+pub(super) struct Keys {
+    pub(super) device: DeviceKey,
+    pub(super) store: StoreKey,
+}
+
+/// What outlives a lock.
+pub(super) struct Channels {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) relay: watch::Receiver<Option<RelayUrl>>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What the driver and its handles share.
@@ -100,6 +129,14 @@ impl Shared {
         self.failure.get().map_or(ClientError::Closed, |e| ClientError::Stopped(Arc::new(e.clone())))
     }
 
+    fn locked(&self) {
+        self.status.send_modify(|status| {
+            status.link = LinkState::Offline;
+            status.lifecycle = Lifecycle::Locked;
+        });
+        self.observers.forget_content();
+    }
+
     pub(super) fn ended(&self, lifecycle: Lifecycle) {
         self.status.send_modify(|status| {
             status.link = LinkState::Offline;
@@ -142,15 +179,21 @@ enum Turn {
     Timer,
 }
 
+/// Why the driver leaves its work.
+enum Leave {
+    Lock(Reply),
+    Close(Option<Reply>),
+}
+
 /// The error is final: the driver stops.
 type Step = Result<(), ClientError>;
 
 pub(super) struct Driver {
-    pub(super) replica: Replica<RedbStore>,
-    pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) relay: watch::Receiver<Option<RelayUrl>>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) timeouts: Timeouts,
+    replica: Replica<ClientStore>,
+    commands: mpsc::Receiver<Command>,
+    relay: watch::Receiver<Option<RelayUrl>>,
+    shared: Arc<Shared>,
+    timeouts: Timeouts,
     clock: Clock,
     reconnect: Reconnect,
     transport: Transport,
@@ -160,14 +203,13 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(
-        replica: Replica<RedbStore>,
-        commands: mpsc::Receiver<Command>,
-        relay: watch::Receiver<Option<RelayUrl>>,
-        shared: Arc<Shared>,
+        replica: Replica<ClientStore>,
+        channels: Channels,
         timeouts: Timeouts,
         seed: [u8; 32],
     ) -> Self {
-        Self {
+        let Channels { commands, relay, shared } = channels;
+        let mut driver = Self {
             replica,
             commands,
             relay,
@@ -178,24 +220,28 @@ impl Driver {
             transport: Transport::Idle,
             trouble: None,
             commands_in_a_row: 0,
-        }
+        };
+        // So that the first look at the status says what is in the store.
+        driver.publish();
+        driver
     }
 
-    /// Runs until shutdown, or until the store fails.
-    pub(super) async fn run(mut self) {
+    /// Runs until shutdown, until the store fails, or until it is locked: then gives what goes on.
+    pub(super) async fn run(mut self) -> Option<Channels> {
         let shared = self.shared.clone();
         match self.work().await {
-            Ok(reply) => self.close(reply).await,
+            Ok(leave) => self.close(leave).await,
             Err(error) => {
                 shared.fail(error.clone());
                 // The store first, so that who learns of the failure can open it again.
                 drop(self.replica);
                 shared.ended(Lifecycle::Stopped(error));
+                None
             }
         }
     }
 
-    async fn work(&mut self) -> Result<Option<oneshot::Sender<Result<(), ClientError>>>, ClientError> {
+    async fn work(&mut self) -> Result<Leave, ClientError> {
         loop {
             let now = self.now();
             self.fire_timers(now)?;
@@ -212,8 +258,13 @@ impl Driver {
             }
             match self.next_turn(now.mono).await {
                 Turn::Command(Some(Command::Job(job))) => self.do_job(job)?,
-                Turn::Command(Some(Command::Shutdown(reply))) => return Ok(Some(reply)),
-                Turn::Command(None) => return Ok(None),
+                Turn::Command(Some(Command::Unlock(_, reply))) => {
+                    // Whoever asked may have given up, here and below.
+                    let _ = reply.send(Err(ClientError::NotLocked));
+                }
+                Turn::Command(Some(Command::Lock(reply))) => return Ok(Leave::Lock(reply)),
+                Turn::Command(Some(Command::Shutdown(reply))) => return Ok(Leave::Close(Some(reply))),
+                Turn::Command(None) => return Ok(Leave::Close(None)),
                 Turn::Progress(Progress::Dialled(result)) => self.handle_dialled(result),
                 Turn::Progress(Progress::Io(io)) => self.handle_io(io)?,
                 Turn::Suspect => self.suspect(),
@@ -262,7 +313,7 @@ impl Driver {
 
     fn do_job(&mut self, job: Job) -> Step {
         let now = self.now();
-        let answer = job(&mut self.replica, now);
+        let answer = job(Turned::Do(&mut self.replica, now));
         self.publish();
         answer();
         self.may_have_to_send();
@@ -501,18 +552,20 @@ impl Driver {
     }
 
     /// Saves what is typed and the views, closes the file, answers, says goodbye to the relay.
-    async fn close(mut self, reply: Option<oneshot::Sender<Result<(), ClientError>>>) {
+    async fn close(mut self, leave: Leave) -> Option<Channels> {
         let now = self.now();
         self.replica.disconnect();
         let last = self.last_frames();
         let flushed = self.replica.flush_all_text(now);
         self.publish();
-        let Self { replica, transport, shared, mut commands, .. } = self;
-        // What was sent after this gets an answer, not silence.
-        commands.close();
+        let Self { replica, transport, shared, mut commands, relay, .. } = self;
+        if let Leave::Close(_) = leave {
+            // What was sent after this gets an answer, not silence.
+            commands.close();
+        }
         let closed = catch_unwind(AssertUnwindSafe(|| replica.close()));
         let result = match closed {
-            Ok(Ok(store)) => store.close().map_err(|e| ClientError::Replica(e.into())),
+            Ok(Ok(store)) => store.into_inner().close().map_err(|e| ClientError::Replica(e.into())),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(ClientError::Panicked),
         };
@@ -520,14 +573,54 @@ impl Driver {
         if let Err(error) = &result {
             tracing::error!(%error, "closing");
         }
-        drop(commands);
-        shared.ended(Lifecycle::Closed);
-        if let Some(reply) = reply {
-            // Whoever asked may have given up.
-            let _ = reply.send(result);
+        let connection = match transport {
+            Transport::Open(connection) => Some(connection),
+            Transport::Idle | Transport::Dialling { .. } => None,
+        };
+        let farewell = async {
+            if let Some(connection) = connection {
+                connection.farewell(last).await;
+            }
+        };
+        match leave {
+            Leave::Close(reply) => {
+                drop(commands);
+                shared.ended(Lifecycle::Closed);
+                if let Some(reply) = reply {
+                    let _ = reply.send(result);
+                }
+                farewell.await;
+                None
+            }
+            Leave::Lock(reply) => {
+                shared.locked();
+                let _ = reply.send(result);
+                tokio::spawn(farewell);
+                Some(Channels { commands, relay, shared })
+            }
         }
-        if let Transport::Open(connection) = transport {
-            connection.farewell(last).await;
+    }
+}
+
+/// A locked client: answers until it gets keys, with which to try. `None` if it was closed.
+pub(super) async fn wait_for_keys(channels: &mut Channels) -> Option<(Box<Keys>, Reply)> {
+    loop {
+        match channels.commands.recv().await {
+            Some(Command::Job(job)) => job(Turned::Refuse(ClientError::Locked))(),
+            Some(Command::Lock(reply)) => {
+                let _ = reply.send(Ok(()));
+            }
+            Some(Command::Unlock(keys, reply)) => return Some((keys, reply)),
+            Some(Command::Shutdown(reply)) => {
+                channels.commands.close();
+                channels.shared.ended(Lifecycle::Closed);
+                let _ = reply.send(Ok(()));
+                return None;
+            }
+            None => {
+                channels.shared.ended(Lifecycle::Closed);
+                return None;
+            }
         }
     }
 }

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -22,6 +23,20 @@ pub enum ClientError {
     /// The client stopped by itself earlier. Everything that calls have confirmed is on disk.
     #[error("this client has stopped and must be opened again, because of: {0}")]
     Stopped(#[source] Arc<Self>),
+    /// The client is locked. Nothing was done.
+    #[error("this client is locked: unlock it with its keys")]
+    Locked,
+    /// It was to be unlocked and is not locked. Nothing was done; the keys were not looked at.
+    #[error("this client is not locked")]
+    NotLocked,
+    /// The file of the marker can be neither read nor written.
+    #[error("the marker file {path} cannot be used: {source}; its directory must exist and be writable")]
+    Marker {
+        /// From [`ClientConfig`](super::ClientConfig).
+        path: PathBuf,
+        /// What the system says.
+        source: Arc<std::io::Error>,
+    },
     /// The address of the relay cannot be used.
     #[error(transparent)]
     BadRelayUrl(#[from] BadRelayUrl),

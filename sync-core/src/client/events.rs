@@ -79,6 +79,12 @@ impl Observers {
         }
     }
 
+    /// Forgets what waits of the content of documents: whoever was slow is told to read them again.
+    pub(super) fn forget_content(&self) {
+        let guard = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        guard.0.iter().filter_map(Weak::upgrade).for_each(|queue| queue.lock().shrink());
+    }
+
     /// Nothing more happens.
     pub(super) fn end(&self) {
         let mut guard = self.queues.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,6 +8,9 @@
 //! polled, it is done, and only its answer is lost. (The exception is a queue of [`COMMANDS_MAX`] waiting calls:
 //! while it is full, dropping a future that waits for a place makes the call not happen.)
 //!
+//! The store is encrypted with a key of the app's ([`StoreKey`]). [`Client::lock`] forgets the keys and closes the
+//! file until [`Client::unlock`].
+//!
 //! Every async call works in any runtime, or none: [`block_on`] waits for it on the caller's thread.
 
 mod blocking;
@@ -17,6 +20,7 @@ mod connection;
 mod driver;
 mod error;
 mod events;
+mod marker;
 mod status;
 mod transport;
 
@@ -36,16 +40,17 @@ use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::limits;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::driver::{Command, Driver, Job, Shared};
+use self::driver::{Channels, ClientStore, Command, Driver, Job, Keys, Reply, Shared, Turned, wait_for_keys};
 use crate::document::{Document, Edit, EditError, Path, View};
 use crate::replica::{Counters, LinkState, Now, Replica, ReplicaConfig, ReplicaError};
-use crate::store::{RedbStore, StoreError};
+use crate::store::{EncryptedStore, RedbStore, StoreError};
 
 pub use self::blocking::block_on;
 pub use self::error::ClientError;
 pub use self::events::EventStream;
 pub use self::status::{Lifecycle, Status, Traffic};
 pub use self::transport::{BadRelayUrl, RelayUrl};
+pub use crate::store::StoreKey;
 
 /// Calls that may wait for the client's thread; more wait for a place.
 pub const COMMANDS_MAX: usize = 256;
@@ -58,8 +63,17 @@ const STACK_BYTES: usize = 8 << 20;
 pub struct ClientConfig {
     /// The store's file; made if it is not there. Its directory must exist. One client at a time may have it open.
     pub store: PathBuf,
+    /// A file of this client's own, **in a place that no backup of the system holds** (Android: under
+    /// `getNoBackupFilesDir()`; iOS: with `isExcludedFromBackup`): by it a store that came out of a backup, or from
+    /// another phone, is known, and goes on in a new session. Its directory must exist.
+    pub marker: PathBuf,
     /// This device's key, which the app keeps in the platform's keystore.
     pub key: DeviceKey,
+    /// The key that encrypts the store, which the app keeps in the platform's keystore. If it is lost, so is what
+    /// was not synced.
+    pub store_key: StoreKey,
+    /// Whether opening reads the whole file and compares it with its checksums; see [`RedbStore::verify`].
+    pub verify_store: bool,
     /// The relay to keep a connection to, if any; see [`Client::set_relay`].
     pub relay: Option<RelayUrl>,
     /// The replica's part.
@@ -71,11 +85,19 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// Defaults for everything that has one: no relay.
-    pub fn new(store: impl Into<PathBuf>, key: DeviceKey) -> Self {
+    /// Defaults for everything that has one: no relay, and the store is verified.
+    pub fn new(
+        store: impl Into<PathBuf>,
+        marker: impl Into<PathBuf>,
+        key: DeviceKey,
+        store_key: StoreKey,
+    ) -> Self {
         Self {
             store: store.into(),
+            marker: marker.into(),
             key,
+            store_key,
+            verify_store: true,
             relay: None,
             replica: ReplicaConfig::default(),
             timeouts: Timeouts::default(),
@@ -119,11 +141,11 @@ impl Client {
     /// Opens the store and starts. The first connection is dialled in the background.
     ///
     /// # Errors
-    /// [`ClientError::Open`] if the store cannot be opened (for example because it is open already), or
-    /// [`ReplicaError::WrongKey`] if it is another device's.
+    /// [`ClientError::Open`] if the store cannot be opened (for example because it is open already, or with
+    /// [`StoreError::WrongKey`]), [`ReplicaError::WrongKey`] if it is another device's, or [`ClientError::Marker`].
     pub async fn open(config: ClientConfig) -> Result<Self, ClientError> {
         let path = config.store.clone();
-        Self::start(config, move || RedbStore::open(path)).await
+        Self::open_with(config, move || RedbStore::open(&path)).await
     }
 
     /// [`open`](Self::open), waiting on this thread.
@@ -131,14 +153,11 @@ impl Client {
         block_on(Self::open(config))
     }
 
-    /// The same over a store that was opened in another way; `config.store` is not used.
-    pub async fn open_with(config: ClientConfig, store: RedbStore) -> Result<Self, ClientError> {
-        Self::start(config, move || Ok(store)).await
-    }
-
-    async fn start(
+    /// The same over a store whose file is opened in another way, now and at every [`unlock`](Self::unlock);
+    /// `config.store` is not used.
+    pub async fn open_with(
         config: ClientConfig,
-        open: impl FnOnce() -> Result<RedbStore, StoreError> + Send + 'static,
+        open: impl FnMut() -> Result<RedbStore, StoreError> + Send + 'static,
     ) -> Result<Self, ClientError> {
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let (relay, wanted) = watch::channel(config.relay.clone());
@@ -154,14 +173,13 @@ impl Client {
         let request = JoinRequest::new(&config.key);
         let device = config.key.public().id();
         let (opened, answer) = oneshot::channel();
-        let system =
-            |what, reason: &dyn std::fmt::Display| ClientError::System { what, reason: reason.to_string() };
         let thread = std::thread::Builder::new().name("dinh-client".into()).stack_size(STACK_BYTES);
         let of_thread = shared.clone();
         let main = move || {
             let _ = of_thread.thread.set(std::thread::current().id());
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                run(config, open, received, wanted, of_thread.clone(), opened);
+                let channels = Channels { commands: received, relay: wanted, shared: of_thread.clone() };
+                run(config, Box::new(open), channels, opened);
             }));
             if outcome.is_err() {
                 of_thread.fail(ClientError::Panicked);
@@ -176,7 +194,7 @@ impl Client {
     /// Runs `f` on the client's thread with the replica to itself.
     async fn call<R: Send + 'static>(
         &self,
-        f: impl FnOnce(&mut Replica<RedbStore>, Now) -> Result<R, ReplicaError> + Send + 'static,
+        f: impl FnOnce(&mut Replica<ClientStore>, Now) -> Result<R, ReplicaError> + Send + 'static,
     ) -> Result<R, ClientError> {
         self.job(ClientError::Panicked, f).await
     }
@@ -184,7 +202,7 @@ impl Client {
     /// The same for what only reads, and may be the app's fault if it panics.
     async fn look<R: Send + 'static>(
         &self,
-        f: impl FnOnce(&mut Replica<RedbStore>) -> Result<R, ReplicaError> + Send + 'static,
+        f: impl FnOnce(&mut Replica<ClientStore>) -> Result<R, ReplicaError> + Send + 'static,
     ) -> Result<R, ClientError> {
         self.job(ClientError::ClosurePanicked, |replica, _| f(replica)).await
     }
@@ -192,14 +210,17 @@ impl Client {
     async fn job<R: Send + 'static>(
         &self,
         panicked: ClientError,
-        f: impl FnOnce(&mut Replica<RedbStore>, Now) -> Result<R, ReplicaError> + Send + 'static,
+        f: impl FnOnce(&mut Replica<ClientStore>, Now) -> Result<R, ReplicaError> + Send + 'static,
     ) -> Result<R, ClientError> {
         let (reply, answer) = oneshot::channel();
         let shared = self.inner.shared.clone();
-        let job: Job = Box::new(move |replica, now| {
-            let result = match catch_unwind(AssertUnwindSafe(|| f(replica, now))) {
-                Ok(result) => result.map_err(ClientError::from),
-                Err(_) => Err(panicked),
+        let job: Job = Box::new(move |turned| {
+            let result = match turned {
+                Turned::Refuse(error) => Err(error),
+                Turned::Do(replica, now) => match catch_unwind(AssertUnwindSafe(|| f(replica, now))) {
+                    Ok(result) => result.map_err(ClientError::from),
+                    Err(_) => Err(panicked),
+                },
             };
             if let Some(error) = result.as_ref().err().filter(|e| e.is_final()) {
                 // Before the answer: the next call must find it.
@@ -410,8 +431,10 @@ impl Client {
     /// Shows other devices of a space what this one is doing. Not stored; lost if not connected, or while many calls
     /// wait.
     pub fn send_presence(&self, space: SpaceId, payload: Bytes) {
-        let job: Job = Box::new(move |replica, _| {
-            replica.send_presence(space, payload);
+        let job: Job = Box::new(move |turned| {
+            if let Turned::Do(replica, _) = turned {
+                replica.send_presence(space, payload);
+            }
             Box::new(|| ())
         });
         let _ = self.inner.commands.try_send(Command::Job(job));
@@ -452,58 +475,144 @@ impl Client {
         });
     }
 
+    /// Forgets the keys and closes the store until [`unlock`](Self::unlock): for a phone that is put away. What is
+    /// typed is saved first, and the relay is told goodbye.
+    ///
+    /// What becomes of calls in flight: those that were made before this one are done, and durable when they
+    /// answer; those made after it get [`ClientError::Locked`], and nothing of them is done. What was not sent yet
+    /// is in the store and goes out after the unlocking. Waiting events shrink to "read this document again".
+    /// Observers, the status and the choice of the relay go on.
+    ///
+    /// Keys are erased from memory. Documents that were open are freed, not erased; nor can this erase what the app
+    /// has read.
+    ///
+    /// # Errors
+    /// If something could not be saved; it is locked all the same. No error if it was locked already.
+    pub async fn lock(&self) -> Result<(), ClientError> {
+        self.ask(Command::Lock).await
+    }
+
+    /// [`lock`](Self::lock), waiting on this thread.
+    pub fn lock_blocking(&self) -> Result<(), ClientError> {
+        self.blocking(self.lock())
+    }
+
+    /// Opens a locked client's store again and goes on.
+    ///
+    /// # Errors
+    /// [`ClientError::Open`] (with [`StoreError::WrongKey`] if the key is not the store's),
+    /// [`ReplicaError::WrongKey`] if it is another device's key, [`ClientError::Marker`]: it is still locked then.
+    /// [`ClientError::NotLocked`] if it was not.
+    pub async fn unlock(&self, key: DeviceKey, store_key: StoreKey) -> Result<(), ClientError> {
+        let keys = Box::new(Keys { device: key, store: store_key });
+        self.ask(|reply| Command::Unlock(keys, reply)).await
+    }
+
+    /// [`unlock`](Self::unlock), waiting on this thread.
+    pub fn unlock_blocking(&self, key: DeviceKey, store_key: StoreKey) -> Result<(), ClientError> {
+        self.blocking(self.unlock(key, store_key))
+    }
+
+    /// From now on another key opens the store. If the process ends before this returns, the old key or the new one
+    /// does: keep both until then. See [`EncryptedStore::rekey`] for what this does not do.
+    pub async fn change_store_key(&self, new: StoreKey) -> Result<(), ClientError> {
+        self.call(move |replica, _| Ok(replica.store_mut().rekey(&new)?)).await
+    }
+
     /// Saves what is typed, says goodbye to the relay and closes the store, which can be opened again when this
     /// returns. Does not wait for anything to be sent.
     ///
     /// # Errors
     /// [`ClientError::Closed`] the second time.
     pub async fn shutdown(&self) -> Result<(), ClientError> {
-        let (reply, answer) = oneshot::channel();
-        let gone = |_| self.inner.shared.gone();
-        self.inner.commands.send(Command::Shutdown(reply)).await.map_err(gone)?;
-        answer.await.unwrap_or_else(|_| Err(self.inner.shared.gone()))
+        self.ask(Command::Shutdown).await
     }
 
     /// [`shutdown`](Self::shutdown), waiting on this thread.
     pub fn shutdown_blocking(&self) -> Result<(), ClientError> {
         self.blocking(self.shutdown())
     }
+
+    async fn ask(&self, command: impl FnOnce(Reply) -> Command) -> Result<(), ClientError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = |_| self.inner.shared.gone();
+        self.inner.commands.send(command(reply)).await.map_err(gone)?;
+        answer.await.unwrap_or_else(|_| Err(self.inner.shared.gone()))
+    }
+}
+
+/// What opening a store needs besides its keys.
+struct Opening {
+    open: Box<dyn FnMut() -> Result<RedbStore, StoreError>>,
+    marker: PathBuf,
+    verify: bool,
+    replica: ReplicaConfig,
+}
+
+impl Opening {
+    fn open(&mut self, keys: Keys) -> Result<Replica<ClientStore>, ClientError> {
+        let mut file = (self.open)().map_err(ClientError::Open)?;
+        if self.verify {
+            file.verify().map_err(ClientError::Open)?;
+        }
+        let store = EncryptedStore::open(file, &keys.store, fresh_seed()?).map_err(ClientError::Open)?;
+        let found = marker::read(&self.marker)?;
+        let replica = Replica::open_marked(store, keys.device, self.replica.clone(), fresh_seed()?, found);
+        let (replica, marker) = replica?;
+        if found != Some(marker) {
+            marker::write(&self.marker, marker)?;
+        }
+        Ok(replica)
+    }
 }
 
 /// The client's thread.
 fn run(
     config: ClientConfig,
-    open: impl FnOnce() -> Result<RedbStore, StoreError>,
-    commands: mpsc::Receiver<Command>,
-    relay: watch::Receiver<Option<RelayUrl>>,
-    shared: Arc<Shared>,
-    opened: oneshot::Sender<Result<(), ClientError>>,
+    open: Box<dyn FnMut() -> Result<RedbStore, StoreError>>,
+    mut channels: Channels,
+    opened: Reply,
 ) {
-    let system =
-        |what, reason: &dyn std::fmt::Display| ClientError::System { what, reason: reason.to_string() };
-    let start = || {
-        let mut seeds = [[0; 32]; 2];
-        for seed in &mut seeds {
-            getrandom::fill(seed).map_err(|e| system("randomness", &e))?;
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(|e| system("a runtime", &e))?;
-        let store = open().map_err(ClientError::Open)?;
-        let replica = Replica::open(store, config.key, config.replica, seeds[0])?;
-        Ok((runtime, Driver::new(replica, commands, relay, shared, config.timeouts, seeds[1])))
+    let ClientConfig { marker, key, store_key, verify_store, replica, timeouts, .. } = config;
+    let mut opening = Opening { open, marker, verify: verify_store, replica };
+    let mut start = |keys| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = runtime.map_err(|e| system("a runtime", &e))?;
+        Ok::<_, ClientError>((runtime, opening.open(keys)?, fresh_seed()?))
     };
-    match start() {
-        Ok((runtime, driver)) => {
-            let _ = opened.send(Ok(()));
-            runtime.block_on(driver.run());
-            // A name that is being looked up would hold the thread.
-            runtime.shutdown_background();
-        }
+    let (runtime, mut replica, mut seed) = match start(Keys { device: key, store: store_key }) {
+        Ok(started) => started,
         Err(error) => {
             let _ = opened.send(Err(error));
+            return;
         }
+    };
+    let mut reply = opened;
+    loop {
+        let driver = Driver::new(replica, channels, timeouts, seed);
+        let _ = reply.send(Ok(()));
+        let Some(locked) = runtime.block_on(driver.run()) else { break };
+        channels = locked;
+        let unlocked = loop {
+            let Some((keys, reply)) = runtime.block_on(wait_for_keys(&mut channels)) else { break None };
+            match opening.open(*keys).and_then(|replica| Ok((replica, fresh_seed()?))) {
+                Ok((replica, seed)) => break Some((replica, seed, reply)),
+                Err(error) => drop(reply.send(Err(error))),
+            }
+        };
+        let Some(next) = unlocked else { break };
+        (replica, seed, reply) = next;
     }
+    // A name that is being looked up would hold the thread.
+    runtime.shutdown_background();
+}
+
+fn fresh_seed() -> Result<[u8; 32], ClientError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|e| system("randomness", &e))?;
+    Ok(seed)
+}
+
+fn system(what: &'static str, reason: &dyn std::fmt::Display) -> ClientError {
+    ClientError::System { what, reason: reason.to_string() }
 }

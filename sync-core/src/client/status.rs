@@ -26,6 +26,8 @@ pub struct Status {
 pub enum Lifecycle {
     /// It does.
     Open,
+    /// It was locked: it has no keys and no store until it is unlocked.
+    Locked,
     /// It was shut down.
     Closed,
     /// It stopped by itself: open the store again.

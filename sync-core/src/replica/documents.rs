@@ -12,7 +12,6 @@ use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{ActorId, ChangeHash, DocId};
 use dinh_proto::item::{Header, Item};
 use dinh_proto::limits;
-use dinh_proto::time::WallTime;
 
 use super::event::{Origin, Refuser};
 use super::schema::{self, Batch, ItemKey};
@@ -203,7 +202,7 @@ impl<S: Store> Replica<S> {
         while self.open.values().map(|o| o.bytes).sum::<usize>() > self.config.open_documents_bytes_max {
             let candidates = self.open.iter().filter(|(doc, _)| *doc != keep);
             let Some(oldest) = candidates.min_by_key(|(_, o)| o.used).map(|(doc, _)| *doc) else { break };
-            self.flush_typing_of(&oldest, WallTime(0))?;
+            self.flush_typing_as_typed(&oldest)?;
             self.save_view(&oldest)?;
             self.open.remove(&oldest);
         }

@@ -118,6 +118,7 @@ impl<S: Store> Replica<S> {
         let config = self.typing_config();
         let typing = self.typing.entry((*doc, path.clone())).or_insert_with(|| Typing::new(config));
         typing.input(now.mono.0, &stored, text, composing);
+        self.typed_at.insert(*doc, now.wall);
         self.handle_typing(now)
     }
 
@@ -160,6 +161,17 @@ impl<S: Store> Replica<S> {
     pub(super) fn flush_all_typing(&mut self, wall: WallTime) -> Result<(), ReplicaError> {
         let docs: Vec<DocId> = self.typing.keys().map(|(doc, _)| *doc).collect();
         docs.iter().try_for_each(|doc| self.flush_typing_of(doc, wall))
+    }
+
+    /// The same where no clock is at hand: what is committed has the time at which it was typed.
+    pub(super) fn flush_typing_as_typed(&mut self, doc: &DocId) -> Result<(), ReplicaError> {
+        let wall = self.typed_at.get(doc).copied().unwrap_or(WallTime(0));
+        self.flush_typing_of(doc, wall)
+    }
+
+    pub(super) fn flush_all_typing_as_typed(&mut self) -> Result<(), ReplicaError> {
+        let docs: Vec<DocId> = self.typing.keys().map(|(doc, _)| *doc).collect();
+        docs.iter().try_for_each(|doc| self.flush_typing_as_typed(doc))
     }
 
     /// Commits what is due.

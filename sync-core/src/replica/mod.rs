@@ -13,6 +13,7 @@ mod edit;
 mod error;
 mod event;
 mod link;
+mod marker;
 mod receive;
 mod reconcile;
 mod recover;
@@ -43,6 +44,7 @@ pub use error::ReplicaError;
 pub use event::{Event, LinkState, Origin, Refuser, Status};
 pub use link::Ended;
 use link::Link;
+pub use marker::Marker;
 use schema::{Batch, ItemKey};
 
 /// Both clocks of the device at one moment.
@@ -153,6 +155,8 @@ pub struct Replica<S> {
     open: BTreeMap<DocId, OpenDocument>,
     tails: BTreeMap<DocId, snapshot::Tail>,
     typing: BTreeMap<(DocId, Path), Typing>,
+    /// When a document was last typed in: the time of what is committed where no clock is at hand.
+    typed_at: BTreeMap<DocId, WallTime>,
     uses: u64,
     link: Option<Link>,
     link_state: LinkState,
@@ -196,7 +200,8 @@ pub struct Counters {
 }
 
 impl<S: Store> Replica<S> {
-    /// Opens a store, or makes it a new replica's. `seed` must be fresh randomness.
+    /// Opens a store, or makes it a new replica's. `seed` must be fresh randomness. The store must not be a copy
+    /// that something else may also open, or an earlier state: see [`open_marked`](Self::open_marked).
     ///
     /// # Errors
     /// [`ReplicaError::WrongKey`] if the store is another device's.
@@ -206,11 +211,17 @@ impl<S: Store> Replica<S> {
         config: ReplicaConfig,
         seed: [u8; 32],
     ) -> Result<Self, ReplicaError> {
+        let mut replica = Self::unloaded(store, key, config, seed);
+        replica.load(|_, _| Ok(()))?;
+        Ok(replica)
+    }
+
+    fn unloaded(store: S, key: DeviceKey, config: ReplicaConfig, seed: [u8; 32]) -> Self {
         let mut rng = ChaCha8Rng::from_seed(seed);
         let device = key.public().id();
         let mut session = SessionId::default();
         rng.fill_bytes(&mut session.0);
-        let mut replica = Self {
+        Self {
             store,
             config,
             key,
@@ -237,6 +248,7 @@ impl<S: Store> Replica<S> {
             open: BTreeMap::new(),
             tails: BTreeMap::new(),
             typing: BTreeMap::new(),
+            typed_at: BTreeMap::new(),
             uses: 0,
             link: None,
             link_state: LinkState::Offline,
@@ -248,14 +260,17 @@ impl<S: Store> Replica<S> {
             reset_events: BTreeSet::new(),
             told_status: None,
             counters: Counters::default(),
-        };
-        replica.load()?;
-        Ok(replica)
+        }
     }
 
-    /// Reads everything that is kept in memory, and stamps a new store.
-    fn load(&mut self) -> Result<(), ReplicaError> {
+    /// Reads everything that is kept in memory, and stamps a new store. `before_writing` is told whether it was
+    /// new, when everything is read and nothing else is written.
+    fn load<R>(
+        &mut self,
+        before_writing: impl FnOnce(&mut Self, bool) -> Result<R, ReplicaError>,
+    ) -> Result<R, ReplicaError> {
         let found = self.store.read(|tx| tx.get(Table::Meta, schema::META_DEVICE))?;
+        let is_new = found.is_none();
         match found {
             Some(id) if id != self.device.0 => return Err(ReplicaError::WrongKey),
             Some(_) => {}
@@ -279,9 +294,10 @@ impl<S: Store> Replica<S> {
         self.load_chains()?;
         self.load_charters()?;
         self.load_outgoing()?;
+        let result = before_writing(self, is_new)?;
         // If this store was copied, every copy makes the same items of what was in none: so they are no forks.
         self.seal_all()?;
-        Ok(())
+        Ok(result)
     }
 
     fn load_chains(&mut self) -> Result<(), StoreError> {
@@ -443,9 +459,14 @@ impl<S: Store> Replica<S> {
         ChainId { space, author: self.own_author() }
     }
 
+    #[cfg(feature = "client")]
+    pub(crate) fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
     /// Closes the store's user: saves views so that the next opening is quick. Not needed for safety.
     pub fn close(mut self) -> Result<S, ReplicaError> {
-        self.flush_all_typing(WallTime(0))?;
+        self.flush_all_typing_as_typed()?;
         self.save_views()?;
         Ok(self.store)
     }

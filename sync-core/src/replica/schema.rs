@@ -35,6 +35,7 @@ pub(super) const META_CURSOR: &[u8] = b"cursor";
 pub(super) const META_ORDER: &[u8] = b"order";
 pub(super) const META_ACKED: &[u8] = b"acked";
 pub(super) const META_RECHECK: &[u8] = b"recheck";
+pub(super) const META_MARKER: &[u8] = b"marker";
 
 /// Where an item is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -24,6 +24,17 @@ pub enum StoreError {
         /// Known here.
         supported: u32,
     },
+    /// The store was made with another key.
+    #[error(
+        "this key does not open the store: give the key with which it was made or last changed; if that one is \
+         lost, delete the store and sync into a new one"
+    )]
+    WrongKey,
+    /// A key was given for a store that was written without one.
+    #[error(
+        "the store was written without encryption, and a key was given: delete it and sync into a new one"
+    )]
+    NotEncrypted,
     /// Bytes in the store are not what this library wrote.
     #[error("the store is damaged at {0}: restore a copy, or open a new store and sync")]
     Corrupt(&'static str),

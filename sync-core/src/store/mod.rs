@@ -14,12 +14,14 @@
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod conformance;
+mod encrypted;
 mod error;
 mod memory;
 mod redb;
 
 use std::ops::ControlFlow;
 
+pub use self::encrypted::{EncryptedStore, StoreKey};
 pub use self::error::StoreError;
 pub use self::memory::MemoryStore;
 pub use self::redb::RedbStore;

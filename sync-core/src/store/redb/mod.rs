@@ -5,9 +5,11 @@
 
 #[cfg(any(target_os = "android", all(test, unix)))]
 mod file_lock;
+mod guard;
 mod tables;
 mod unfinished;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,6 +23,7 @@ use redb::{
     WriteTransaction,
 };
 
+use self::guard::Guard;
 use self::tables::{RedbRead, RedbWrite, definition};
 use super::{ReadTx, Store, StoreError, Table, WriteTx};
 
@@ -36,7 +39,9 @@ const CACHE_BYTES: usize = 4 << 20;
 /// See the [contract](super).
 #[derive(Debug)]
 pub struct RedbStore {
-    db: Database,
+    /// Taken by `close` and by dropping only.
+    db: Option<Database>,
+    guard: Guard,
     failed: AtomicBool,
 }
 
@@ -61,23 +66,53 @@ impl RedbStore {
         unfinished::discard(&backend)?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let db = builder.create_with_backend(backend).map_err(of_redb)?;
-        if !is_current(&db)? {
-            initialize(&db)?;
+        let guard = Guard::default();
+        let db = guard.call(|| builder.create_with_backend(backend)).map_err(of_redb)?;
+        let store = Self { db: Some(db), guard, failed: AtomicBool::new(false) };
+        if !store.guard.call(|| Ok::<_, redb::Error>(is_current(store.db()))).map_err(of_redb)?? {
+            store.guard.call(|| initialize(store.db())).map_err(of_redb)?;
         }
-        Ok(Self { db, failed: AtomicBool::new(false) })
+        Ok(store)
+    }
+
+    /// Reads the whole file and compares it with its checksums. What changed by itself, for example in a worn-out
+    /// memory, is noticed here before it is relied on: elsewhere only what does not make sense is noticed, and a
+    /// damaged page can hide rows.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if the file is damaged. It may have been put back to the state before the last
+    /// write then; do not go on with it without need.
+    pub fn verify(&mut self) -> Result<(), StoreError> {
+        let guard = &self.guard;
+        let db = self.db.as_mut().expect("taken by close and drop only, which nothing follows");
+        let result = match guard.call(|| db.check_integrity()).map_err(of_redb) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreError::Corrupt("file")),
+            Err(error) => Err(error),
+        };
+        self.failed.fetch_or(result.is_err(), Ordering::AcqRel);
+        result
     }
 
     /// Closes the file and reports what dropping would swallow. Everything written is durable either way.
-    pub fn close(self) -> Result<(), StoreError> {
-        self.db.close().map_err(of_redb)
+    pub fn close(mut self) -> Result<(), StoreError> {
+        let db = self.db.take();
+        if self.guard.panicked() {
+            self.guard.drop(db);
+            return Err(StoreError::Poisoned);
+        }
+        self.guard.call(|| db.map_or(Ok(()), Database::close)).map_err(of_redb)
     }
 
-    fn run<R>(&self, f: impl FnOnce(&Faults) -> Result<R, StoreError>) -> Result<R, StoreError> {
+    fn db(&self) -> &Database {
+        self.db.as_ref().expect("taken by close and drop only, which nothing follows")
+    }
+
+    fn run<R>(&self, f: impl FnOnce(&Faults<'_>) -> Result<R, StoreError>) -> Result<R, StoreError> {
         if self.failed.load(Ordering::Acquire) {
             return Err(StoreError::Poisoned);
         }
-        let faults = Faults::default();
+        let faults = Faults { guard: &self.guard, first: RefCell::default() };
         let result = f(&faults);
         match faults.first() {
             None => result,
@@ -93,8 +128,12 @@ impl RedbStore {
 impl Store for RedbStore {
     fn read<R>(&self, f: impl FnOnce(&dyn ReadTx) -> Result<R, StoreError>) -> Result<R, StoreError> {
         self.run(|faults| {
-            let txn = faults.note(self.db.begin_read())?;
-            f(&RedbRead::new(&txn, faults))
+            let txn = faults.call(|| self.db().begin_read())?;
+            let tx = RedbRead::new(&txn, faults);
+            let result = f(&tx);
+            faults.drop(tx);
+            faults.drop(txn);
+            result
         })
     }
 
@@ -103,38 +142,64 @@ impl Store for RedbStore {
         f: impl FnOnce(&mut dyn WriteTx) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
         self.run(|faults| {
-            let txn = faults.note(begin_durable(&self.db))?;
+            let txn = faults.call(|| begin_durable(self.db()))?;
             let mut tx = RedbWrite::new(&txn, faults);
             let result = f(&mut tx);
             let changed = tx.changed();
-            drop(tx);
+            faults.drop(tx);
             // A write that changed nothing need not wait for the disk.
-            if result.is_err() || !changed || faults.first().is_some() {
-                faults.note(txn.abort())?;
+            if self.guard.panicked() {
+                faults.drop(txn);
+            } else if result.is_err() || !changed || faults.first().is_some() {
+                faults.call(|| txn.abort())?;
             } else {
-                faults.note(txn.commit())?;
+                faults.call(|| txn.commit())?;
             }
             result
         })
     }
 }
 
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        self.guard.drop(db);
+    }
+}
+
 /// The first error of the storage within one transaction. It must stop the store, unlike the errors that the
 /// caller's closure makes itself.
-#[derive(Debug, Default)]
-struct Faults(std::cell::RefCell<Option<StoreError>>);
+#[derive(Debug)]
+struct Faults<'g> {
+    guard: &'g Guard,
+    first: RefCell<Option<StoreError>>,
+}
 
-impl Faults {
-    fn note<T, E: Into<redb::Error>>(&self, result: Result<T, E>) -> Result<T, StoreError> {
-        result.map_err(|error| {
+impl Faults<'_> {
+    /// Calls redb.
+    fn call<T, E: Into<redb::Error>>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, StoreError> {
+        self.guard.call(call).map_err(|error| {
             let fault = of_redb(error);
-            self.0.borrow_mut().get_or_insert_with(|| fault.clone());
+            self.first.borrow_mut().get_or_insert_with(|| fault.clone());
             fault
         })
     }
 
+    /// Drops something of redb's, if that is safe.
+    fn drop<T>(&self, value: T) {
+        if self.guard.panicked() {
+            self.guard.drop(value);
+        } else {
+            // What went wrong is noted.
+            let _ = self.call(|| {
+                drop(value);
+                Ok::<_, redb::Error>(())
+            });
+        }
+    }
+
     fn first(&self) -> Option<StoreError> {
-        self.0.borrow().clone()
+        self.first.borrow().clone()
     }
 }
 
@@ -188,13 +253,13 @@ fn is_current(db: &Database) -> Result<bool, StoreError> {
     Ok(Table::ALL.iter().all(|table| names.contains(table.name())))
 }
 
-fn initialize(db: &Database) -> Result<(), StoreError> {
-    let txn = begin_durable(db).map_err(of_redb)?;
+fn initialize(db: &Database) -> Result<(), redb::Error> {
+    let txn = begin_durable(db)?;
     for table in Table::ALL {
-        txn.open_table(definition(table)).map_err(of_redb)?;
+        txn.open_table(definition(table))?;
     }
-    txn.open_table(FORMAT_TABLE).map_err(of_redb)?.insert(FORMAT_KEY, FORMAT).map_err(of_redb)?;
-    txn.commit().map_err(of_redb)
+    txn.open_table(FORMAT_TABLE)?.insert(FORMAT_KEY, FORMAT)?;
+    Ok(txn.commit()?)
 }
 
 /// Sorts an error of redb by what the app can do about it.

@@ -18,13 +18,13 @@ pub(super) fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes>
 pub(super) struct RedbRead<'t> {
     txn: &'t ReadTransaction,
     tables: Opened<ReadOnlyTable<Bytes, Bytes>>,
-    faults: &'t Faults,
+    faults: &'t Faults<'t>,
 }
 
 pub(super) struct RedbWrite<'t> {
     txn: &'t WriteTransaction,
     tables: Opened<redb::Table<'t, Bytes, Bytes>>,
-    faults: &'t Faults,
+    faults: &'t Faults<'t>,
     changed: bool,
 }
 
@@ -33,12 +33,12 @@ pub(super) struct RedbWrite<'t> {
 struct Opened<T>([OnceCell<T>; Table::ALL.len()]);
 
 impl<'t> RedbRead<'t> {
-    pub(super) fn new(txn: &'t ReadTransaction, faults: &'t Faults) -> Self {
+    pub(super) fn new(txn: &'t ReadTransaction, faults: &'t Faults<'t>) -> Self {
         Self { txn, tables: Opened::none(), faults }
     }
 
     fn table(&self, table: Table) -> Result<&ReadOnlyTable<Bytes, Bytes>, StoreError> {
-        self.tables.get_or_open(table, || self.faults.note(self.txn.open_table(definition(table))))
+        self.tables.get_or_open(table, || self.faults.call(|| self.txn.open_table(definition(table))))
     }
 }
 
@@ -53,7 +53,7 @@ impl ReadTx for RedbRead<'_> {
 }
 
 impl<'t> RedbWrite<'t> {
-    pub(super) fn new(txn: &'t WriteTransaction, faults: &'t Faults) -> Self {
+    pub(super) fn new(txn: &'t WriteTransaction, faults: &'t Faults<'t>) -> Self {
         Self { txn, tables: Opened::none(), faults, changed: false }
     }
 
@@ -63,7 +63,7 @@ impl<'t> RedbWrite<'t> {
     }
 
     fn table(&self, table: Table) -> Result<&redb::Table<'t, Bytes, Bytes>, StoreError> {
-        self.tables.get_or_open(table, || self.faults.note(self.txn.open_table(definition(table))))
+        self.tables.get_or_open(table, || self.faults.call(|| self.txn.open_table(definition(table))))
     }
 
     fn table_mut(&mut self, table: Table) -> Result<&mut redb::Table<'t, Bytes, Bytes>, StoreError> {
@@ -86,12 +86,14 @@ impl WriteTx for RedbWrite<'_> {
     fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let faults = self.faults;
         self.changed = true;
-        faults.note(self.table_mut(table)?.insert(key, value)).map(drop)
+        let table = self.table_mut(table)?;
+        faults.call(|| table.insert(key, value).map(drop))
     }
 
     fn delete(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError> {
         let faults = self.faults;
-        let removed = faults.note(self.table_mut(table)?.remove(key))?.is_some();
+        let table = self.table_mut(table)?;
+        let removed = faults.call(|| Ok::<_, redb::Error>(table.remove(key)?.is_some()))?;
         self.changed |= removed;
         Ok(())
     }
@@ -121,9 +123,9 @@ impl<T> Opened<T> {
 fn get(
     table: &impl ReadableTable<Bytes, Bytes>,
     key: &[u8],
-    faults: &Faults,
+    faults: &Faults<'_>,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(faults.note(table.get(key))?.map(|value| value.value().to_vec()))
+    faults.call(|| Ok::<_, redb::Error>(table.get(key)?.map(|value| value.value().to_vec())))
 }
 
 fn scan(
@@ -131,14 +133,26 @@ fn scan(
     from: &[u8],
     to: Option<&[u8]>,
     visit: Visit<'_>,
-    faults: &Faults,
+    faults: &Faults<'_>,
 ) -> Result<(), StoreError> {
     let range = (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded));
-    for entry in faults.note(table.range::<&[u8]>(range))? {
-        let (key, value) = faults.note(entry)?;
-        if let ControlFlow::Break(()) = visit(key.value(), value.value())? {
-            break;
+    let mut entries = faults.call(|| table.range::<&[u8]>(range))?;
+    let result = loop {
+        let entry = match faults.call(|| entries.next().transpose()) {
+            Ok(Some(entry)) => entry,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        };
+        let visited = faults
+            .call(|| Ok::<_, redb::Error>((entry.0.value(), entry.1.value())))
+            .and_then(|(key, value)| visit(key, value));
+        faults.drop(entry);
+        match visited {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => break Ok(()),
+            Err(error) => break Err(error),
         }
-    }
-    Ok(())
+    };
+    faults.drop(entries);
+    result
 }
