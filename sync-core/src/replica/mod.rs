@@ -7,12 +7,14 @@
 //! Methods come in four kinds: getters; commands; `handle_*`; `poll_*`. A [`ReplicaError::Store`] is final: drop
 //! the replica and open it again.
 
+mod apply;
 mod charter;
 mod documents;
 mod edit;
 mod error;
 mod event;
 mod link;
+mod quarantine;
 mod receive;
 mod reconcile;
 mod recover;
@@ -20,6 +22,7 @@ mod rewrite;
 mod schema;
 mod seal;
 mod snapshot;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
@@ -43,6 +46,7 @@ pub use error::ReplicaError;
 pub use event::{Event, LinkState, Origin, Refuser, Status};
 pub use link::Ended;
 use link::Link;
+pub use quarantine::Quarantined;
 use schema::{Batch, ItemKey};
 
 /// Both clocks of the device at one moment.
