@@ -22,6 +22,7 @@ use automerge::Change;
 use dinh_proto::error::{InvalidMessage, RejectCode};
 use dinh_proto::ids::{ActorId, ChangeHash};
 use dinh_proto::item::{CLEAR_KEY, Header, commitment};
+use dinh_proto::limits;
 use dinh_proto::pack::{PackContext, PackError, PackLimits, RawChange, UnpackedChange, pack_in, unpack_in};
 use thiserror::Error;
 
@@ -141,7 +142,7 @@ impl OpenedRun {
     /// [`GateError::Rule`], or [`GateError::Missing`] if something that it builds on is not in `past`.
     pub fn admit(self, past: &mut Past) -> Result<Vec<Admitted>, GateError> {
         let mark = past.mark();
-        let admitted: Result<Vec<_>, _> = self.0.into_iter().map(|c| examine(c, past)).collect();
+        let admitted: Result<Vec<_>, _> = self.0.iter().map(|c| examine(c, past)).collect();
         if admitted.is_err() {
             past.rollback(mark);
         }
@@ -209,17 +210,37 @@ fn check_chain(
     Ok(())
 }
 
+/// Judges one raw change by all rules (G1 to G6): it is in `past` then, or nothing changed. For a run, whose bytes are
+/// pinned by a signature, see [`open_run`].
+///
+/// # Errors
+/// [`GateError::Rule`]; [`GateError::Missing`] if it builds on a change that is not in `past`; [`GateError::Pack`] if
+/// it is no uncompressed change chunk.
+pub fn judge_change(raw: &[u8], past: &mut Past) -> Result<Admitted, GateError> {
+    if raw.len() > limits::CHANGE_BYTES_MAX {
+        return Err(Refusal::Size { bytes: raw.len() }.into());
+    }
+    let head = RawChange::parse(raw)?;
+    form::check_head(&head, raw.len())?;
+    pass(&head, raw, past)
+}
+
 /// All rules for one change; it is in `past` then.
-fn examine(change: UnpackedChange, past: &mut Past) -> Result<Admitted, GateError> {
-    form::check_form(&change)?;
-    let hash = ChangeHash(change.hash());
+fn examine(change: &UnpackedChange, past: &mut Past) -> Result<Admitted, GateError> {
+    form::check_form(change)?;
+    pass(&change.head(), change.raw(), past)
+}
+
+/// G4 and G5 for a change of the right form.
+fn pass(head: &RawChange<'_>, raw: &[u8], past: &mut Past) -> Result<Admitted, GateError> {
+    let hash = ChangeHash(head.hash);
     let mut actor = ActorId::default();
-    actor.0.copy_from_slice(change.actor());
-    let (seq, deps) = (change.seq(), change.deps().iter().map(|d| ChangeHash(*d)).collect());
-    let (parsed, expanded) = form::check_encoding(change.raw())?;
+    actor.0.copy_from_slice(head.actor);
+    let (parsed, expanded) = form::check_encoding(raw)?;
     if parsed.hash().0 != hash.0 {
         return Err(GateError::Mismatch("hash of a change"));
     }
     past.admit(hash, &expanded)?;
-    Ok(Admitted { hash, actor, seq, deps, change: parsed })
+    let deps = head.deps.iter().map(|d| ChangeHash(*d)).collect();
+    Ok(Admitted { hash, actor, seq: head.seq, deps, change: parsed })
 }

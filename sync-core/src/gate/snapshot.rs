@@ -141,6 +141,6 @@ pub fn open_verified_snapshot(
         return Err(GateError::Mismatch("a change by nobody"));
     }
     let mut past = Past::new();
-    let changes = changes.into_iter().map(|c| examine(c, &mut past)).collect::<Result<_, _>>()?;
+    let changes = changes.iter().map(|c| examine(c, &mut past)).collect::<Result<_, _>>()?;
     Ok(OpenedSnapshot { frame, covered, changes, past, covers })
 }

@@ -87,11 +87,13 @@ impl<S: Store> Replica<S> {
         let mut plan = Plan { runs: Vec::new(), changes: Vec::new(), refused: Vec::new(), mark: past.mark() };
         let (queue, waiting) = (&mut open.queue, &mut open.waiting);
         let mut applied = Vec::new();
+        let mut judged = 0;
         while plan.runs.len() < open.batch_runs && plan.changes.len() < BATCH_CHANGES {
             let Some((order, item)) = queue.pop() else { break };
             let Some(item) = item.map_or_else(|| self.logged_item(doc, order), |i| Ok(Some(i)))? else {
                 continue;
             };
+            judged += 1;
             match judge(past, &item) {
                 Verdict::Applied => applied.push(item),
                 Verdict::Waits(need) => waiting.insert(order, need),
@@ -106,6 +108,7 @@ impl<S: Store> Replica<S> {
                 }
             }
         }
+        self.counters.judged += judged;
         applied.iter().for_each(|item| open.count_item(item));
         let Plan { runs, changes, mut refused, mark } = plan;
         let ops = open.past.as_ref().map_or(0, Past::ops);

@@ -185,6 +185,8 @@ pub struct Counters {
     pub duplicates: u64,
     /// Items refused by this device.
     pub refused: u64,
+    /// Times that a stored run was judged: more than once if it had to wait.
+    pub judged: u64,
     /// Reconciles begun.
     pub reconciles: u64,
     /// Checksums that did not match.
