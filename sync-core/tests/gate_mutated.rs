@@ -80,9 +80,10 @@ impl Bed {
         tally.slowest = tally.slowest.max(begin.elapsed());
         let name = match &verdict {
             Ok(_) => "accepted".to_owned(),
-            Err(GateError::Rule(refusal)) => {
-                tally.panicked_inside += u64::from(refusal.to_string().contains("panicked"));
-                refusal.name().to_owned()
+            Err(GateError::Rule(refusal)) => refusal.name().to_owned(),
+            Err(error) if error.is_panic() => {
+                tally.panicked_inside += 1;
+                "panicked".to_owned()
             }
             Err(GateError::Missing(_)) => "missing".to_owned(),
             Err(GateError::Pack(_)) => "no chunk".to_owned(),

@@ -4,9 +4,9 @@ use automerge::{Change, ExpandedChange};
 use dinh_proto::limits;
 use dinh_proto::pack::{RawChange, UnpackedChange};
 
-use super::columns;
 use super::engine::{Call, guarded};
 use super::refusal::Refusal;
+use super::{GateError, columns};
 use crate::document::parse_change;
 
 /// G1, G2 as far as the bytes go, G3 and G6. Nothing of the change was given to Automerge before this.
@@ -67,14 +67,16 @@ fn ascending<T: Ord>(list: &[T]) -> bool {
 
 /// G4: Automerge reads the change, and writes the same bytes for what it has read. Only for what passed
 /// [`check_form`].
-pub(super) fn check_encoding(raw: &[u8]) -> Result<(Change, ExpandedChange), Refusal> {
-    let failed = |error: &dyn std::fmt::Display| Refusal::Unreadable(error.to_string());
-    let change =
-        guarded(Call::Parse, || parse_change(raw)).map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
-    let expanded = guarded(Call::Decode, || change.decode()).map_err(|e| failed(&e))?;
-    let again = guarded(Call::Encode, || Change::from(expanded.clone())).map_err(|e| failed(&e))?;
+///
+/// # Errors
+/// [`GateError::Rule`]; [`ShadowError::Panicked`](super::ShadowError) if Automerge panics.
+pub(super) fn check_encoding(raw: &[u8]) -> Result<(Change, ExpandedChange), GateError> {
+    let change = guarded(Call::Parse, || parse_change(raw))?;
+    let change = change.map_err(|error| Refusal::Unreadable(error.to_string()))?;
+    let expanded = guarded(Call::Decode, || change.decode())?;
+    let again = guarded(Call::Encode, || Change::from(expanded.clone()))?;
     if again.raw_bytes() != raw {
-        return Err(Refusal::Encoding);
+        return Err(Refusal::Encoding.into());
     }
     Ok((change, expanded))
 }

@@ -64,6 +64,20 @@ pub enum GateError {
     Shadow(#[from] ShadowError),
 }
 
+impl GateError {
+    /// Whether the document engine panicked: worth a second try, because what a rule refuses it does not.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        matches!(self, Self::Shadow(ShadowError::Panicked(_)))
+    }
+}
+
+impl From<Panicked> for GateError {
+    fn from(panicked: Panicked) -> Self {
+        Self::Shadow(panicked.into())
+    }
+}
+
 impl From<Judgement> for GateError {
     fn from(judgement: Judgement) -> Self {
         match judgement {
@@ -171,10 +185,9 @@ pub fn check_own(raw: &[u8], past: Option<&mut Past>) -> Result<(), GateError> {
 
 /// Takes changes into `past` that are in this device's document already, each after what it builds on.
 pub(crate) fn learn(raw: &[u8], past: &mut Past) -> Result<(), GateError> {
-    let failed = |e: &dyn std::fmt::Display| GateError::Rule(Refusal::Unreadable(e.to_string()));
-    let change = guarded(Call::Parse, || crate::document::parse_change(raw));
-    let change = change.map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
-    let expanded = guarded(Call::Decode, || change.decode()).map_err(|e| failed(&e))?;
+    let change = guarded(Call::Parse, || crate::document::parse_change(raw))?;
+    let change = change.map_err(|error| Refusal::Unreadable(error.to_string()))?;
+    let expanded = guarded(Call::Decode, || change.decode())?;
     Ok(past.admit(ChangeHash(change.hash().0), &expanded)?)
 }
 

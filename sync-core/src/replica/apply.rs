@@ -138,7 +138,12 @@ impl<S: Store> Replica<S> {
             }
         }
         for (order, item, error) in refused {
-            self.quarantine_run(doc, order, &item, &error)?;
+            // A panic may have been the device's fault: a run gets a second try.
+            if error.is_panic() && open.suspects.insert(order) {
+                open.queue.insert(order, Some(item));
+            } else {
+                self.quarantine_run(doc, order, &item, &error)?;
+            }
         }
         Ok(())
     }
@@ -255,7 +260,7 @@ fn judge(past: &mut Past, run: &Item) -> Verdict {
 fn learned(document: &Document) -> Result<Past, GateError> {
     let mut past = Past::new();
     let changes = gate::guarded(Call::Rebuild, || document.changes_raw(&[]));
-    for (_, raw) in changes.map_err(|e| GateError::Shadow(e.into()))? {
+    for (_, raw) in changes? {
         gate::learn(&raw, &mut past)?;
     }
     Ok(past)

@@ -40,6 +40,8 @@ pub(super) struct OpenDocument {
     pub(super) unsealed_is_due: bool,
     /// Runs in one batch: fewer after a batch that failed, so that the run at fault is found.
     pub(super) batch_runs: usize,
+    /// Runs on which the engine panicked once.
+    pub(super) suspects: BTreeSet<u64>,
     /// Every item up to this order is applied, to be looked at, or waits.
     upto: u64,
     /// Bytes of items applied since the view was saved.
@@ -95,6 +97,7 @@ impl OpenDocument {
             waiting: Waiting::default(),
             unsealed_is_due: true,
             batch_runs: usize::MAX,
+            suspects: BTreeSet::new(),
             upto,
             unsaved: 0,
             bytes,
