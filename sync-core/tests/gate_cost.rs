@@ -11,7 +11,7 @@ use dinh_core::document::{Document, Value};
 use dinh_core::gate::{GateError, Past, judge_change};
 use dinh_core::path;
 use dinh_core::proto::keys::DeviceKey;
-use gate_common::{Rng, chunk, contents, quiet, scaled};
+use gate_common::{chunk, contents, quiet, scaled};
 
 /// A text typed by three people: changes, each after what it builds on.
 fn typed(changes: usize) -> Vec<Vec<u8>> {
@@ -130,15 +130,15 @@ fn numbers_at_which_things_break_cost_neither_time_nor_memory() {
             out
         })
         .collect();
-    let mut rng = Rng::new(4);
     let (before, mut slowest, mut inputs, mut accepted, mut panicked) =
         (resident(), Duration::ZERO, 0u64, 0, 0);
     let wanted = scaled(20_000, 500_000);
     let mut times = Vec::new();
-    'all: loop {
+    // Every place of every change in turn, from the ends.
+    'all: for turn in 0.. {
         for ((_, raw), past) in changes.iter().zip(&pasts) {
             let whole = contents(raw);
-            let at = rng.below(whole.len());
+            let at = whole.len() - 1 - turn % whole.len();
             for number in &numbers {
                 let mut bytes = whole.to_vec();
                 bytes.splice(at..=at, number.iter().copied());
@@ -168,7 +168,8 @@ fn numbers_at_which_things_break_cost_neither_time_nor_memory() {
     println!(
         "{inputs} inputs: {accepted} accepted, {panicked} panics inside the sandbox; 99.99 % within {most:?}, slowest {slowest:?}; peak memory grew by {grown} KiB"
     );
-    assert!(most < Duration::from_millis(5) || cfg!(debug_assertions), "{most:?}");
+    let limit = Duration::from_millis(if cfg!(debug_assertions) { 50 } else { 5 });
+    assert!(most < limit, "{most:?}");
     assert!(grown < 24 << 10, "{grown} KiB");
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use dinh_core::document::{ChangeHash, Document};
-use dinh_core::gate::{GateError, Past, judge_change};
+use dinh_core::gate::{GateError, Past, Refusal, judge_change};
 use gate_common::document::Node;
 use gate_common::{
     Pool, Rng, Session, chunk, contents, edit_once, encode, mutate_bytes, mutate_change, quiet, scaled,
@@ -38,6 +38,7 @@ struct Tally {
     inputs: u64,
     accepted: u64,
     panicked_inside: u64,
+    refused_again: u64,
     verdicts: BTreeMap<String, u64>,
     slowest: Duration,
 }
@@ -45,8 +46,8 @@ struct Tally {
 impl Tally {
     fn report(&self, what: &str) {
         println!(
-            "{what}: {} inputs, {} accepted and good in 3 orders, {} panics, all of them inside the sandbox; slowest {:?}",
-            self.inputs, self.accepted, self.panicked_inside, self.slowest
+            "{what}: {} inputs, {} accepted and good in 3 orders, {} of the refused asked of a larger past: same rule, {} panics, all of them inside the sandbox; slowest {:?}",
+            self.inputs, self.accepted, self.refused_again, self.panicked_inside, self.slowest
         );
         self.verdicts.iter().for_each(|(verdict, n)| println!("  {verdict:<16} {n}"));
     }
@@ -97,27 +98,49 @@ impl Bed {
                 self.check_orders(at, &raw.to_vec(), rng);
             }
             // Nothing stays of what was refused.
-            Err(_) => {
+            Err(error) => {
                 assert_eq!((past.len(), past.ops()), (self.pasts[at].len(), self.pasts[at].ops()));
+                if let GateError::Rule(refusal) = &error
+                    && refusal.name().starts_with("G5")
+                    && rng.chance(4)
+                {
+                    tally.refused_again += 1;
+                    self.check_refusal(at, raw, refusal);
+                }
             }
         }
     }
 
-    /// With the mutated change in place of the honest one, and everything that does not build on that one.
-    fn check_orders(&self, at: usize, raw: &Vec<u8>, rng: &mut Rng) {
+    /// What comes after the honest change and does not build on it, when a mutated one stands in its place.
+    fn rest(&self, at: usize, raw: &[u8]) -> Vec<&Vec<u8>> {
         let mut gone = vec![self.changes[at].0];
         let mut rest = Vec::new();
+        // The mutated one may have become another actor's, who then has this number already.
+        let mutated = automerge::Change::try_from(raw).expect("read by the gate");
         for (hash, later) in &self.changes[at + 1..] {
             let change = automerge::Change::try_from(&later[..]).expect("honest");
             let lost = change.deps().iter().any(|d| gone.contains(&ChangeHash::from(*d)));
-            // The mutated one may have become another actor's, who then has this number already.
-            let mutated = automerge::Change::try_from(&raw[..]).expect("accepted");
             if lost || change.actor_id() == mutated.actor_id() {
                 gone.push(*hash);
             } else {
                 rest.push(later);
             }
         }
+        rest
+    }
+
+    /// Who has more than the change's past refuses it by the same rule: also if that holds what it names.
+    fn check_refusal(&self, at: usize, raw: &[u8], refusal: &Refusal) {
+        let mut past = self.pasts[at].clone();
+        for later in self.rest(at, raw) {
+            judge_change(later, &mut past).expect("honest");
+        }
+        let again = judge_change(raw, &mut past).map(drop);
+        assert_eq!(again, Err(GateError::Rule(refusal.clone())));
+    }
+
+    fn check_orders(&self, at: usize, raw: &Vec<u8>, rng: &mut Rng) {
+        let rest = self.rest(at, raw);
         let before: Vec<&Vec<u8>> = self.changes[..at].iter().map(|(_, raw)| raw).collect();
         let first = [&before[..], &[raw], &rest].concat();
         let last = [&before[..], &rest, &[raw]].concat();

@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::engine::{Call, Panicked, guarded};
 use crate::document::{ChangeHash, Document, DocumentError, Patch};
 
-/// Documents of fewer operations get the full check with every batch: it takes less than a millisecond.
+/// Documents of fewer operations get the full check with every batch: it takes a few milliseconds.
 const ALWAYS_FULL_OPS: usize = 1_000;
 /// Larger ones after this part of their size.
 const FULL_AFTER: usize = 8;
