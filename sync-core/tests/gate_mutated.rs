@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use dinh_core::document::{ChangeHash, Document};
 use dinh_core::gate::{GateError, Past, Refusal, judge_change};
+use dinh_core::proto::pack::RawChange;
 use gate_common::document::Node;
 use gate_common::{
     Pool, Rng, Session, chunk, contents, edit_once, encode, mutate_bytes, mutate_change, quiet, scaled,
@@ -116,11 +117,11 @@ impl Bed {
         let mut gone = vec![self.changes[at].0];
         let mut rest = Vec::new();
         // The mutated one may have become another actor's, who then has this number already.
-        let mutated = automerge::Change::try_from(raw).expect("read by the gate");
+        let mutated = RawChange::parse(raw).expect("read by the gate").actor;
         for (hash, later) in &self.changes[at + 1..] {
             let change = automerge::Change::try_from(&later[..]).expect("honest");
             let lost = change.deps().iter().any(|d| gone.contains(&ChangeHash::from(*d)));
-            if lost || change.actor_id() == mutated.actor_id() {
+            if lost || change.actor_id().to_bytes() == mutated {
                 gone.push(*hash);
             } else {
                 rest.push(later);
