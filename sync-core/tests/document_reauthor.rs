@@ -6,6 +6,7 @@ use dinh_core::document::{
     Document, DocumentError, EditError, Expand, LocalChange, Reauthored, Value, reauthor,
 };
 use dinh_core::path;
+use dinh_core::proto::limits;
 use proptest::prelude::*;
 
 use document_common::{Node, base, commit, ops, parse, pull};
@@ -172,5 +173,26 @@ proptest! {
         let (b_ops, before) = (ops(&b), ops(&other));
         let a_ops: u64 = run_a.iter().map(|change| parse(&change.raw).len() as u64).sum();
         prop_assert_eq!(ops(&second), if other.heads().iter().all(|head| b.contains(head)) { b_ops } else { before + b_ops } + a_ops);
+    }
+}
+
+#[test]
+fn a_rewritten_change_says_what_it_stands_for_however_often_it_is_rewritten() {
+    let mut document = Document::new(OLD);
+    let longest = "x".repeat(limits::EDIT_MESSAGE_BYTES_MAX);
+    let edit = |edit: &mut dinh_core::document::Edit<'_>| edit.put(&path!["a"], "một");
+    let (_, change) = document.edit::<_, EditError>(0, Some(&longest), edit).expect("fits");
+    let original = change.expect("a change");
+    let once = reauthor(&[&original.raw], &[OLD], NEW).expect("a run of ours");
+    let again = reauthor(&[&once[0].raw], &[NEW], [4; 16]).expect("a run of ours");
+    for written in [&once[0], &again[0]] {
+        assert_eq!(written.stands_for, original.hash.prefix());
+        let mut there = Document::new([9; 16]);
+        there.apply(vec![parse(&written.raw)]).expect("nothing is missing");
+        let info = there.history().pop().expect("one change");
+        assert_eq!(info.stands_for, Some(original.hash.prefix()));
+        assert_eq!(info.message.as_deref(), Some(&longest[..]), "what its maker said is kept");
+        let bytes = parse(&written.raw).message().expect("a message").len();
+        assert!(bytes <= limits::CHANGE_MESSAGE_BYTES_MAX, "{bytes}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use dinh_core::gate::{open_run, open_snapshot};
+use dinh_core::gate::{Past, open_run, open_snapshot};
 use dinh_proto::ids::{Cursor, LogEpoch, Seq};
 use dinh_proto::item::{Item, RawItem, SpaceSum};
 use dinh_proto::keys::DeviceKey;
@@ -22,7 +22,7 @@ fn item(name: &str) -> Item {
 #[test]
 fn the_committed_run_and_snapshot_open_to_the_same_changes() {
     let run = item("item-run.hex");
-    let of_run = open_run(run.header(), run.payload(), None).unwrap();
+    let of_run = open_run(run.header(), run.payload(), None).unwrap().admit(&mut Past::new()).unwrap();
     assert_eq!(of_run.len(), usize::from(run.header().count));
 
     let snapshot = item("item-snapshot.hex");

@@ -70,6 +70,41 @@ pub const PARKED_RUNS_PER_DOCUMENT_MAX: usize = 512;
 /// Bytes of runs of one document that wait.
 pub const PARKED_BYTES_PER_DOCUMENT_MAX: usize = 4 << 20;
 
+// The gate: bounds on one Automerge change. They are rules of the protocol (docs/GATE.md), equal on every device:
+// changing one means another rules version.
+
+/// Bytes of one change, with its chunk's header.
+pub const CHANGE_BYTES_MAX: usize = 256 << 10;
+/// Operations of one change.
+pub const CHANGE_OPS_MAX: usize = 65_536;
+/// Predecessors that the operations of one change name together.
+pub const CHANGE_PREDS_MAX: usize = 131_072;
+/// Dependencies of one change: the branches of history that it joins. As many devices can write at the same time.
+pub const CHANGE_DEPS_MAX: usize = 256;
+/// Other actors that one change mentions.
+pub const CHANGE_ACTORS_MAX: usize = 256;
+/// Commit message, bytes.
+pub const CHANGE_MESSAGE_BYTES_MAX: usize = 200;
+/// What an app may say in a commit message, bytes: the rest is for the mark that a change gets when it is written again.
+pub const EDIT_MESSAGE_BYTES_MAX: usize = CHANGE_MESSAGE_BYTES_MAX - 50;
+/// Latest commit time, seconds since 1970 (the year 2100); the earliest is 0.
+pub const CHANGE_TIME_S_MAX: i64 = 4_102_444_800;
+/// Counter of the last operation of a document.
+pub const DOCUMENT_OPS_MAX: u64 = 1 << 24;
+/// Containers nested in one another.
+pub const DOCUMENT_DEPTH_MAX: usize = 32;
+/// Key of a map, or name of a mark, bytes.
+pub const KEY_BYTES_MAX: usize = 256;
+/// String or byte string that is replaced as a whole, bytes.
+pub const SCALAR_BYTES_MAX: usize = 64 << 10;
+
+/// Runs of one open document that wait for what they build on and are known in memory (about 60 bytes each; the
+/// runs themselves are in the store). Beyond it the oldest are looked at again when there is room, or when the
+/// document is opened again.
+pub const WAITING_RUNS_PER_DOCUMENT_MAX: usize = 32_768;
+/// Bytes of received runs of one document that are kept in memory until they are looked at; more are read again.
+pub const QUEUED_BYTES_PER_DOCUMENT_MAX: usize = 4 << 20;
+
 /// Unanswered handshakes end after this.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Silence after which a side asks whether the other is there.
@@ -90,3 +125,5 @@ const _: () = assert!(MESSAGE_FILL_BYTES < FRAME_PLAIN_BYTES_MAX);
 const _: () = assert!(CREDIT_BYTES as usize >= 4 * MESSAGE_FILL_BYTES);
 const _: () = assert!(RUN_CHANGES_SOFT <= RUN_CHANGES_MAX && RUN_BYTES_SOFT <= ITEM_PAYLOAD_BYTES_MAX);
 const _: () = assert!(CHARTER_RECORD_BYTES_MAX <= ITEM_PAYLOAD_BYTES_MAX);
+const _: () = assert!(CHANGE_BYTES_MAX <= MESSAGE_BYTES_MAX && SCALAR_BYTES_MAX < CHANGE_BYTES_MAX);
+const _: () = assert!(CHANGE_OPS_MAX as u64 <= DOCUMENT_OPS_MAX && DOCUMENT_OPS_MAX < u32::MAX as u64);

@@ -6,6 +6,7 @@ use std::ops::Range;
 use automerge::marks::ExpandMark;
 use automerge::transaction::{Transactable, Transaction};
 use automerge::{ObjId, ObjType};
+use dinh_proto::limits;
 
 use super::patch::{Before, Shape};
 use super::text::{self, Hunk};
@@ -14,7 +15,7 @@ use super::view::{Node, View, bad_index, container_for, engine, wrong_type};
 use super::{EditError, Path, Prop, Value};
 
 /// Containers nested in one another, at most.
-pub const DEPTH_MAX: usize = 32;
+pub const DEPTH_MAX: usize = limits::DOCUMENT_DEPTH_MAX;
 
 /// One edit in progress. Reads through [`view`](Self::view) see what was written so far.
 ///
@@ -48,6 +49,11 @@ enum Slot {
 impl<'a> Edit<'a> {
     pub(super) const fn new(tx: Transaction<'a>) -> Self {
         Self { tx, before: Before::new() }
+    }
+
+    /// Operations written so far.
+    pub(super) fn ops(&self) -> usize {
+        self.tx.pending_ops()
     }
 
     pub(super) fn into_parts(self) -> (Transaction<'a>, Before) {
@@ -244,9 +250,8 @@ impl<'a> Edit<'a> {
             return Err(EditError::EmptyRange { path: path.clone(), start: range.start, end: range.end });
         }
         byte_range(path, &stored, range.start, range.end)?;
-        if name.is_empty() {
-            return Err(EditError::EmptyKey { path: path.clone() });
-        }
+        check_key(path, name)?;
+        check_scalar(path, &value)?;
         self.touch(&id, ObjType::Text);
         let mark = automerge::marks::Mark::new(text::nfc(name).into_owned(), value, range.start, range.end);
         let expand = match expand {
@@ -328,8 +333,8 @@ impl<'a> Edit<'a> {
     /// The container of a path and its last step.
     fn slot(&self, path: &Path, writing: bool) -> Result<(ObjId, ObjType, automerge::Prop), EditError> {
         let (parent, prop) = path.split_last().ok_or(EditError::Root)?;
-        if writing && matches!(prop, Prop::Key(key) if key.is_empty()) {
-            return Err(EditError::EmptyKey { path: parent });
+        if let (true, Prop::Key(key)) = (writing, prop) {
+            check_key(&parent, key)?;
         }
         let view = self.view();
         let node = view.locate(&parent)?;
@@ -364,18 +369,63 @@ fn check_value(path: &Path, value: &Value) -> Result<(), EditError> {
     if path.steps().len() + value.depth() > DEPTH_MAX {
         return Err(EditError::TooDeep { path: path.clone(), max: DEPTH_MAX });
     }
-    if has_empty_key(value) {
-        return Err(EditError::EmptyKey { path: path.clone() });
-    }
-    Ok(())
+    check_parts(path, value)
 }
 
-fn has_empty_key(value: &Value) -> bool {
+/// Keys and scalars of a value and of what is in it.
+fn check_parts(path: &Path, value: &Value) -> Result<(), EditError> {
     match value {
-        Value::Map(map) => map.iter().any(|(key, value)| key.is_empty() || has_empty_key(value)),
-        Value::List(list) => list.iter().any(has_empty_key),
-        _ => false,
+        Value::Map(map) => map.iter().try_for_each(|(key, value)| {
+            check_key(path, key)?;
+            check_parts(path, value)
+        }),
+        Value::List(list) => list.iter().try_for_each(|value| check_parts(path, value)),
+        Value::Text(_) => Ok(()),
+        scalar => scalar.to_scalar().map_or(Ok(()), |scalar| check_scalar(path, &scalar)),
     }
+}
+
+fn check_key(path: &Path, key: &str) -> Result<(), EditError> {
+    if key.is_empty() {
+        return Err(EditError::EmptyKey { path: path.clone() });
+    }
+    let (len, max) = (text::nfc(key).len(), limits::KEY_BYTES_MAX);
+    if len > max { Err(EditError::KeyTooLong { path: path.clone(), len, max }) } else { Ok(()) }
+}
+
+fn check_scalar(path: &Path, value: &automerge::ScalarValue) -> Result<(), EditError> {
+    let len = match value {
+        automerge::ScalarValue::Str(text) => text.len(),
+        automerge::ScalarValue::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    };
+    let max = limits::SCALAR_BYTES_MAX;
+    if len > max { Err(EditError::ValueTooLong { path: path.clone(), len, max }) } else { Ok(()) }
+}
+
+/// Whether a change of so many operations would be accepted by other devices, in a document whose largest counter is
+/// `max_op` and which has so many heads.
+pub(super) fn check_change(
+    max_op: u64,
+    heads: usize,
+    ops: usize,
+    message: Option<&str>,
+) -> Result<(), EditError> {
+    let len = message.map_or(0, str::len);
+    if len > limits::EDIT_MESSAGE_BYTES_MAX {
+        return Err(EditError::MessageTooLong { len, max: limits::EDIT_MESSAGE_BYTES_MAX });
+    }
+    if ops > limits::CHANGE_OPS_MAX {
+        return Err(EditError::TooManyOperations { ops, max: limits::CHANGE_OPS_MAX });
+    }
+    if ops > 0 && max_op + ops as u64 > limits::DOCUMENT_OPS_MAX {
+        return Err(EditError::DocumentFull { max: limits::DOCUMENT_OPS_MAX });
+    }
+    // The actor's own last change comes on top.
+    if ops > 0 && heads >= limits::CHANGE_DEPS_MAX {
+        return Err(EditError::TooManyHeads { heads, max: limits::CHANGE_DEPS_MAX - 1 });
+    }
+    Ok(())
 }
 
 /// The parts of `range` of the old text that are still there, as ranges of the new text.

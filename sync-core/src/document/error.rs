@@ -77,6 +77,56 @@ pub enum EditError {
         /// The limit.
         max: usize,
     },
+    /// A key or mark name is longer than any device accepts.
+    #[error("the key or mark name written at {path} has {len} bytes; use at most {max}")]
+    KeyTooLong {
+        /// The container.
+        path: Path,
+        /// Its bytes, in NFC.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A string or byte string is longer than any device accepts.
+    #[error("the value written at {path} has {len} bytes; use at most {max}, or a text")]
+    ValueTooLong {
+        /// Where it was to be written.
+        path: Path,
+        /// Its bytes, in NFC.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The message of the change is longer than any device accepts.
+    #[error("the message of the change has {len} bytes; use at most {max}")]
+    MessageTooLong {
+        /// Its bytes.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// One change would have more operations than any device accepts; each character is one.
+    #[error("the edit has {ops} operations (each character is one); make several edits of at most {max}")]
+    TooManyOperations {
+        /// Its operations.
+        ops: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The document has as many operations as any device accepts.
+    #[error("the document has reached {max} operations; go on in a new document")]
+    DocumentFull {
+        /// The limit.
+        max: u64,
+    },
+    /// More branches of history stand side by side than one change can join.
+    #[error("the document has {heads} branches of history, and a change joins at most {max}")]
+    TooManyHeads {
+        /// The branches.
+        heads: usize,
+        /// The limit.
+        max: usize,
+    },
     /// A cursor does not belong to this text, or its bytes are damaged.
     #[error("the cursor does not belong to {path}; make a new one with cursor()")]
     Cursor {

@@ -43,6 +43,8 @@ pub struct Document {
     doc: Automerge,
     /// The last change of each actor: automerge has no public way to ask.
     tips: BTreeMap<[u8; 16], (u64, ChangeHash)>,
+    /// The largest counter of an operation.
+    max_op: u64,
 }
 
 /// The SHA-256 that names an automerge change.
@@ -95,7 +97,7 @@ impl Document {
     pub fn new(actor: [u8; 16]) -> Self {
         let mut doc = Automerge::new_with_encoding(TextEncoding::Utf16CodeUnit);
         doc.set_actor(actor_id(actor));
-        Self { doc, tips: BTreeMap::new() }
+        Self { doc, tips: BTreeMap::new(), max_op: 0 }
     }
 
     /// Loads what [`save`](Self::save) gave. Only for bytes that this device saved itself: automerge's loader is not made
@@ -109,13 +111,15 @@ impl Document {
             .map_err(|error| DocumentError::Load(error.to_string()))?;
         doc.set_actor(actor_id(actor));
         let mut tips = BTreeMap::new();
+        let mut max_op = 0;
         for change in doc.get_changes_meta(&[]) {
+            max_op = max_op.max(change.max_op);
             let tip = tips.entry(actor_bytes(&change.actor)?).or_insert((0, ChangeHash::from(change.hash)));
             if change.seq > tip.0 {
                 *tip = (change.seq, change.hash.into());
             }
         }
-        Ok(Self { doc, tips })
+        Ok(Self { doc, tips, max_op })
     }
 
     /// The whole document with its history, compressed.
@@ -152,6 +156,12 @@ impl Document {
         self.doc.get_missing_deps(&[(*hash).into()]).is_empty()
     }
 
+    /// The largest counter of an operation; about how many operations there are.
+    #[must_use]
+    pub fn max_op(&self) -> u64 {
+        self.max_op
+    }
+
     /// The number and hash of an actor's last change here.
     #[must_use]
     pub fn actor_tip(&self, actor: &[u8; 16]) -> Option<(u64, ChangeHash)> {
@@ -164,7 +174,8 @@ impl Document {
     /// `time_s` is seconds since 1970-01-01 UTC by this device's clock.
     ///
     /// # Errors
-    /// What `f` returns.
+    /// What `f` returns; or if the change would be larger than any device accepts ([`EditError::TooManyOperations`],
+    /// [`EditError::MessageTooLong`]), or the document is full.
     ///
     /// # Panics
     /// If automerge panics; the document must then be rebuilt from its items.
@@ -175,10 +186,12 @@ impl Document {
         f: impl FnOnce(&mut Edit<'_>) -> Result<R, E>,
     ) -> Result<(R, Option<LocalChange>), E> {
         let actor = self.actor();
+        let heads = self.doc.get_heads().len();
         let mut edit = Edit::new(self.doc.transaction());
         let result = f(&mut edit);
+        let fits = edit::check_change(self.max_op, heads, edit.ops(), message);
         let (tx, before) = edit.into_parts();
-        let result = match result {
+        let result = match result.and_then(|result| fits.map(|()| result).map_err(E::from)) {
             Ok(result) => result,
             Err(error) => {
                 tx.rollback();
@@ -193,6 +206,7 @@ impl Document {
             return Ok((result, None));
         };
         let change = self.doc.get_change_by_hash(&hash).expect("the change was committed just now");
+        let max_op = change.max_op();
         let change = LocalChange {
             raw: change.raw_bytes().to_vec(),
             hash: hash.into(),
@@ -202,6 +216,7 @@ impl Document {
             patches: patch::patches(&self.view(), &before),
         };
         self.tips.insert(actor, (change.seq, change.hash));
+        self.max_op = max_op;
         Ok((result, Some(change)))
     }
 
@@ -217,8 +232,10 @@ impl Document {
             return Ok(Vec::new());
         }
         let before = self.touched_by(&changes);
+        let max_op = changes.iter().map(Change::max_op).fold(self.max_op, u64::max);
         self.doc.apply_changes(changes).map_err(|error| DocumentError::Engine(error.to_string()))?;
         self.tips.extend(tips);
+        self.max_op = max_op;
         Ok(patch::patches(&self.view(), &before))
     }
 

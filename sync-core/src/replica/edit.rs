@@ -1,7 +1,5 @@
 //! Local edits: durable when they return.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{ChangeHash, DocId};
 use dinh_proto::limits;
@@ -11,10 +9,8 @@ use super::event::{LinkState, Origin};
 use super::schema::{self, Batch};
 use super::{Event, Now, Replica, ReplicaError, Unsealed};
 use crate::document::{Document, DocumentError, Edit, EditError, LocalChange, Path, Typing, TypingConfig};
+use crate::gate::{self, Call};
 use crate::store::{Store, Table};
-
-/// Commit times beyond these are of clocks that are wrong; the document engine does not take them.
-const WALL_S_MAX: u64 = 4_102_444_800;
 
 impl<S: Store> Replica<S> {
     /// Edits a document: what `f` writes becomes one change. It is on disk when this returns, and never waits for
@@ -46,18 +42,24 @@ impl<S: Store> Replica<S> {
         let actor = self.actor(doc).0;
         let open = self.opened(doc)?;
         let before = open.document.actor_tip(&actor).map(|(_, hash)| ChangeHash(*hash.as_bytes()));
-        let time_s = (wall.0 / 1_000).min(WALL_S_MAX) as i64;
-        let edited = catch_unwind(AssertUnwindSafe(|| {
+        // Times beyond it are of clocks that are wrong; no device takes them.
+        let time_s = i64::try_from(wall.0 / 1_000).unwrap_or(i64::MAX).min(limits::CHANGE_TIME_S_MAX);
+        let edited = gate::guarded(Call::Edit, || {
             open.document.edit::<R, ReplicaError>(time_s, message, |edit| Ok(f(edit)?))
-        }));
-        let Ok(edited) = edited else {
-            // Whether the closure or the engine panicked: the document is read again from disk.
-            self.open.remove(doc);
-            return Err(DocumentError::Engine("it panicked in an edit".to_owned()).into());
+        });
+        let edited = match edited {
+            Ok(edited) => edited,
+            Err(panicked) => {
+                // Whether the closure or the engine panicked: the document is read again from disk.
+                self.open.remove(doc);
+                return Err(DocumentError::Engine(panicked.to_string()).into());
+            }
         };
         let (result, change) = edited?;
         let Some(change) = change else { return Ok((result, None)) };
-        if let Err(error) = self.keep_change(doc, &actor, before, &change) {
+        // What other devices would refuse must not leave this phone, nor anything that builds on it.
+        let fits = open.check_own(&change.raw).map_err(ReplicaError::Refused);
+        if let Err(error) = fits.and_then(|()| self.keep_change(doc, &actor, before, &change)) {
             // The change is in memory and not on disk: the document is read again from disk.
             self.open.remove(doc);
             return Err(error);
@@ -79,7 +81,7 @@ impl<S: Store> Replica<S> {
         change: &LocalChange,
     ) -> Result<(), ReplicaError> {
         // What does not fit an item would never leave this phone: say so now.
-        crate::gate::seal_run(&dinh_proto::ids::ActorId(*actor), before.as_ref(), &[&change.raw])
+        gate::seal_run(&dinh_proto::ids::ActorId(*actor), before.as_ref(), &[&change.raw])
             .map_err(ReplicaError::TooLarge)?;
         let seq = u32::try_from(change.seq).unwrap_or(u32::MAX);
         let mut batch = Batch::default();

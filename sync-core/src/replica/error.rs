@@ -35,6 +35,9 @@ pub enum ReplicaError {
     /// The change that the edit makes is larger than one item can be.
     #[error("the edit is too large for one change ({0}): split it")]
     TooLarge(PackError),
+    /// The change that the edit makes would be refused by every device.
+    #[error("the edit is not one that other devices accept ({0}): nothing was written")]
+    Refused(GateError),
     /// The document engine failed.
     #[error(transparent)]
     Document(#[from] DocumentError),

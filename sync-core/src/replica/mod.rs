@@ -7,6 +7,7 @@
 //! Methods come in four kinds: getters; commands; `handle_*`; `poll_*`. A [`ReplicaError::Store`] is final: drop
 //! the replica and open it again.
 
+mod apply;
 mod charter;
 mod documents;
 mod edit;
@@ -14,6 +15,7 @@ mod error;
 mod event;
 mod link;
 mod marker;
+mod quarantine;
 mod receive;
 mod reconcile;
 mod recover;
@@ -21,6 +23,7 @@ mod rewrite;
 mod schema;
 mod seal;
 mod snapshot;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
@@ -45,6 +48,7 @@ pub use event::{Event, LinkState, Origin, Refuser, Status};
 pub use link::Ended;
 use link::Link;
 pub use marker::Marker;
+pub use quarantine::Quarantined;
 use schema::{Batch, ItemKey};
 
 /// Both clocks of the device at one moment.
@@ -187,6 +191,8 @@ pub struct Counters {
     pub duplicates: u64,
     /// Items refused by this device.
     pub refused: u64,
+    /// Times that a stored run was judged: more than once if it had to wait.
+    pub judged: u64,
     /// Reconciles begun.
     pub reconciles: u64,
     /// Checksums that did not match.

@@ -15,7 +15,7 @@ use super::event::{LinkState, Refuser};
 use super::recover::TakenBack;
 use super::schema::{self, Batch, ItemKey};
 use super::{Event, Replica, ReplicaError, Unsealed};
-use crate::document::{Accepted, Document, HashPrefix, reauthor_after};
+use crate::document::{Accepted, ChangeInfo, Document, HashPrefix, reauthor_after};
 use crate::gate;
 use crate::store::{Store, Table};
 
@@ -77,9 +77,17 @@ impl<S: Store> Replica<S> {
             .iter()
             .map(|(_, raw)| Ok(RawChange::parse(raw).map_err(ReplicaError::TooLarge)?.hash))
             .collect::<Result<BTreeSet<[u8; 32]>, ReplicaError>>()?;
+        // Only this device can say that a change stands for one of its own.
+        let chains = self.held.keys().chain(self.covered.keys()).map(|chain| chain.author);
+        let sessions: BTreeSet<SessionId> =
+            chains.filter(|author| author.device == self.device).map(|author| author.session).collect();
+        let actors: BTreeSet<[u8; 16]> =
+            sessions.iter().map(|session| ActorId::derive(doc, &self.device, session).0).collect();
         self.document(doc, |d: &Document| {
             let mut there = BTreeMap::new();
-            for change in d.history().into_iter().filter(|c| !own.contains(c.hash.as_bytes())) {
+            let by_this_device =
+                |c: &ChangeInfo| actors.contains(&c.actor) && !own.contains(c.hash.as_bytes());
+            for change in d.history().into_iter().filter(by_this_device) {
                 let what = change.stands_for.unwrap_or_else(|| change.hash.prefix());
                 there.entry(what).or_insert((change.actor, change.hash));
             }

@@ -62,7 +62,14 @@ impl<S: Store> Replica<S> {
     pub(super) fn stored_snapshot(&self, doc: &DocId) -> Result<Option<OpenedSnapshot>, ReplicaError> {
         let stored = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))?;
         let Some(item) = stored.map(schema::stored_item).transpose()? else { return Ok(None) };
-        Ok(Some(self.open_snapshot(&item)?))
+        // It was tried out when it was received.
+        let charter = self.branch_charter(&item.header().space);
+        let opened = gate::open_verified_snapshot(
+            &item,
+            |device| charter.and_then(|c| c.devices().get(device)).map(|d| d.public),
+            |header| charter.map_or(Err(RejectCode::UnknownTarget), |c| c.authorise(header)),
+        )?;
+        Ok(Some(opened))
     }
 
     fn open_snapshot(&self, item: &Item) -> Result<OpenedSnapshot, gate::GateError> {

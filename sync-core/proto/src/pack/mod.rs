@@ -117,11 +117,11 @@ impl PackLimits {
         unpacked_bytes_max: 1 << 20,
         raw_bytes_max: 2 << 20,
         changes_max: 1024,
-        change_bytes_max: 256 << 10,
+        change_bytes_max: crate::limits::CHANGE_BYTES_MAX,
         actors_max: 257,
         actor_bytes_max: 32,
-        others_max: 256,
-        deps_max: 64,
+        others_max: crate::limits::CHANGE_ACTORS_MAX,
+        deps_max: crate::limits::CHANGE_DEPS_MAX,
     };
 
     /// A snapshot: a whole document.
