@@ -19,7 +19,7 @@ use dinh_core::store::{RedbStore, StoreError};
 use dinh_core::testing::{Crash, SimDisk};
 use dinh_proto::charter::record::{Audience, Writers};
 use dinh_proto::ids::{DocId, MemberId};
-use dinh_proto::keys::{DeviceKey, SignKey};
+use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
@@ -31,8 +31,15 @@ fn config(directory: &Path) -> ClientConfig {
     ClientConfig::new(directory.join("store.redb"), DeviceKey::from_seed(&[1; 32]))
 }
 
+fn relay_key() -> RelayKey {
+    RelayKey::from_seed(&[77; 32])
+}
+
 fn url(listener: &TcpListener) -> Option<RelayUrl> {
-    Some(RelayUrl::parse(&format!("ws://{}", listener.local_addr().unwrap())).unwrap())
+    Some(
+        RelayUrl::parse(&format!("ws://{}#{}", listener.local_addr().unwrap(), relay_key().public()))
+            .unwrap(),
+    )
 }
 
 async fn document(client: &Client) -> DocId {
