@@ -2,7 +2,7 @@
 //! address of a relay it waits until the relay has it.
 //!
 //! ```sh
-//! cargo run -p dinh-core --example embed -- [ws://127.0.0.1:4480/dinh/v1]
+//! cargo run -p dinh-core --example embed -- [ADDRESS-THAT-THE-RELAY-PRINTED]
 //! ```
 
 use dinh_core::client::{Client, ClientConfig, RelayUrl, StoreKey, block_on};
@@ -28,6 +28,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = ClientConfig::new(store, marker, key, store_key);
     let relay = std::env::args().nth(1);
     if let Some(url) = &relay {
+        // As the relay printed it. After the # stands the relay's key, which nobody in between can have.
         config.relay = Some(RelayUrl::parse(url)?);
     }
     let client = Client::open(config).await?;

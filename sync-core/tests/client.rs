@@ -19,7 +19,7 @@ use dinh_core::store::{RedbStore, Store, StoreError, Table};
 use dinh_core::testing::{Crash, SimDisk};
 use dinh_proto::charter::record::{Audience, Writers};
 use dinh_proto::ids::{DocId, MemberId};
-use dinh_proto::keys::{DeviceKey, SignKey};
+use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,8 +42,15 @@ fn store_key(n: u8) -> StoreKey {
     StoreKey::new([n; 32])
 }
 
+fn relay_key() -> RelayKey {
+    RelayKey::from_seed(&[77; 32])
+}
+
 fn url(listener: &TcpListener) -> Option<RelayUrl> {
-    Some(RelayUrl::parse(&format!("ws://{}", listener.local_addr().unwrap())).unwrap())
+    Some(
+        RelayUrl::parse(&format!("ws://{}#{}", listener.local_addr().unwrap(), relay_key().public()))
+            .unwrap(),
+    )
 }
 
 async fn document(client: &Client) -> DocId {

@@ -65,7 +65,8 @@ fn limits_of_an_edit_are_errors_and_what_is_within_them_passes_the_gate() {
     assert_eq!(doc.heads(), heads, "nothing was written");
 
     let key = Path::root().join(at_key.as_str());
-    edit(&mut doc, Some(&"m".repeat(limits::EDIT_MESSAGE_BYTES_MAX)), |e| e.put(&key, at_value.as_str())).unwrap();
+    edit(&mut doc, Some(&"m".repeat(limits::EDIT_MESSAGE_BYTES_MAX)), |e| e.put(&key, at_value.as_str()))
+        .unwrap();
     edit(&mut doc, None, |e| e.put(&path!["a"], inside(&at_key, Value::Null))).unwrap();
     edit(&mut doc, None, |e| mark(e, &at_key, &at_value)).unwrap();
     edit(&mut doc, None, |e| e.put(&path!["a"], Value::text("x".repeat(limits::CHANGE_OPS_MAX - 1))))

@@ -18,7 +18,7 @@ use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{ChangeHash, CharterTag, DeviceId, DocId, LogEpoch, MemberId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{CLEAR_KEY, Draft, Item, Kind, Place, RawItem, commitment};
-use dinh_proto::keys::{DeviceKey, SignKey};
+use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::pack::RawChange;
 use dinh_proto::session::{RelayEvent, RelaySession};
 use dinh_proto::time::{Timestamp, WallTime};
@@ -26,6 +26,10 @@ use dinh_proto::wire::{CaughtUp, Items, Scope, Welcome};
 use gate_common::{Rng, encode, quiet, scaled};
 
 const NOW: Now = Now { mono: Timestamp(0), wall: WallTime(1_760_000_000_000) };
+
+fn relay_key() -> RelayKey {
+    RelayKey::from_seed(&[77; 32])
+}
 
 fn key(seed: u8) -> DeviceKey {
     DeviceKey::from_seed(&[seed; 32])
@@ -43,12 +47,17 @@ impl Phone {
     fn new(seed: u8) -> Self {
         let replica =
             Replica::open(MemoryStore::new(), key(seed), ReplicaConfig::default(), [seed; 32]).unwrap();
-        Self { replica, relay: RelaySession::new(Binding([1; 32]), NOW.mono), head: 0, puts: Vec::new() }
+        Self {
+            replica,
+            relay: RelaySession::new(&relay_key(), Binding([1; 32]), [2; 32], NOW.mono),
+            head: 0,
+            puts: Vec::new(),
+        }
     }
 
     fn connect(&mut self) {
-        self.replica.handle_connected(NOW, [1; 32]);
-        self.relay = RelaySession::new(Binding([1; 32]), NOW.mono);
+        self.replica.handle_connected(NOW, &relay_key().public(), [1; 32], [3; 32]);
+        self.relay = RelaySession::new(&relay_key(), Binding([1; 32]), [2; 32], NOW.mono);
         self.run();
         let welcome = Welcome {
             epoch: LogEpoch([5; 8]),

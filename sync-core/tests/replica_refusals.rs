@@ -15,7 +15,7 @@ use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DocId, LogEpoch, MemberId,
 use dinh_proto::item::{
     CLEAR_KEY, Draft, HEADER_BYTES, ITEM_OVERHEAD_BYTES, Item, Kind, Place, RawItem, SpaceSum, commitment,
 };
-use dinh_proto::keys::{DeviceKey, SignKey};
+use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::limits;
 use dinh_proto::session::{RelayEvent, RelaySession};
 use dinh_proto::time::{Timestamp, WallTime};
@@ -31,6 +31,14 @@ fn key(seed: u8) -> DeviceKey {
 
 fn welcome(head: u64) -> Welcome {
     Welcome { epoch: EPOCH, head: Seq(head), reconcile: false, replicas: 0, backlog: 0, time_ms: 0 }
+}
+
+fn relay_key() -> RelayKey {
+    RelayKey::from_seed(&[77; 32])
+}
+
+fn relay_session() -> RelaySession {
+    RelaySession::new(&relay_key(), Binding([1; 32]), [5; 32], NOW.mono)
 }
 
 /// A replica and the relay's end of its connection, which says what the test wants.
@@ -49,7 +57,7 @@ impl Phone {
             Replica::open(MemoryStore::new(), key(seed), ReplicaConfig::default(), [seed; 32]).unwrap();
         Self {
             replica: opened,
-            relay: RelaySession::new(Binding([1; 32]), NOW.mono),
+            relay: relay_session(),
             head: 0,
             ended: None,
             puts: Vec::new(),
@@ -60,8 +68,8 @@ impl Phone {
     /// Connects; the relay has `head` items, all of which the phone is said to have.
     fn connect(&mut self, head: u64) {
         self.head = head;
-        self.replica.handle_connected(NOW, [1; 32]);
-        self.relay = RelaySession::new(Binding([1; 32]), NOW.mono);
+        self.replica.handle_connected(NOW, &relay_key().public(), [1; 32], [4; 32]);
+        self.relay = relay_session();
         self.run();
         self.relay.welcome(welcome(head));
         self.relay.caught_up(CaughtUp { seq: Seq(head), sums: Vec::new() });
@@ -494,26 +502,39 @@ fn a_checksum_that_differs_makes_the_phone_ask_what_there_is() {
 
 #[test]
 fn a_relay_that_greets_wrongly_is_left() {
-    let sealed = |message: &Message| {
+    type Answer = Box<dyn Fn(&mut Channel) -> Vec<u8>>;
+    let sealed = |channel: &mut Channel, message: &Message| {
         let (mut plain, mut frame) = (Vec::new(), Vec::new());
         write_message(message, &mut plain);
-        Channel::relay(Binding([1; 32])).seal(&plain, &mut frame);
+        channel.seal(&plain, &mut frame);
         frame
     };
-    let good = sealed(&Message::Welcome(welcome(0)));
-    let spoil = |at: usize| flipped(&good.clone().into(), at).to_vec();
-    let cases: Vec<(&str, Vec<u8>)> = vec![
+    let spoil = |at: usize| -> Answer {
+        Box::new(move |channel| flipped(&sealed(channel, &Message::Welcome(welcome(0))).into(), at).to_vec())
+    };
+    let cases: Vec<(&str, Answer)> = vec![
         ("magic", spoil(0)),
         ("version", spoil(3)),
         ("channel kind", spoil(4)),
-        ("nothing", Vec::new()),
-        ("too long", vec![0; limits::FRAME_BYTES_MAX + 1]),
-        ("another message", sealed(&Message::CaughtUp(CaughtUp { seq: Seq(1), sums: Vec::new() }))),
+        ("a bit of the handshake", spoil(20)),
+        ("a bit of the message", spoil(60)),
+        ("nothing", Box::new(|_| Vec::new())),
+        ("too long", Box::new(|_| vec![0; limits::FRAME_BYTES_MAX + 1])),
+        (
+            "another message",
+            Box::new(move |channel| {
+                sealed(channel, &Message::CaughtUp(CaughtUp { seq: Seq(1), sums: Vec::new() }))
+            }),
+        ),
     ];
-    for (what, frame) in cases {
+    for (what, answer) in cases {
         let mut phone = Phone::new(1);
-        phone.replica.handle_connected(NOW, [1; 32]);
-        let ended = phone.replica.handle_frame(NOW, &frame).unwrap().expect(what);
+        let mut channel = Channel::relay(&relay_key(), Binding([1; 32]), [5; 32]);
+        phone.replica.handle_connected(NOW, &relay_key().public(), [1; 32], [4; 32]);
+        let mut hello = Vec::new();
+        assert!(phone.replica.poll_transmit(&mut hello).unwrap());
+        channel.open(&hello).unwrap();
+        let ended = phone.replica.handle_frame(NOW, &answer(&mut channel)).unwrap().expect(what);
         assert!(!ended.was_welcomed, "{what}");
         assert!(ended.error.close_code().is_some(), "{what}");
     }

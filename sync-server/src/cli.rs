@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::identity;
 use crate::server::{ServeError, Server, ServerConfig};
 
 /// It could not start.
@@ -25,7 +26,7 @@ struct Args {
 }
 
 const EXAMPLE: &str = "Example:\n  dinh-relay serve --data /var/lib/dinh --listen 0.0.0.0:4480\n\n\
-    Devices then connect to ws://HOST:4480/dinh/v1; put a TLS proxy in front of it for wss://.\n\
+    It prints the address that devices connect to: ws://HOST:4480/dinh/v1#KEY. KEY is this relay's, kept in relay.key.\n\
     Health is at /healthz and metrics are at /metrics of the same address.";
 
 #[derive(Debug, Subcommand)]
@@ -33,6 +34,8 @@ enum Command {
     /// Runs the relay until SIGTERM or SIGINT.
     #[command(after_help = EXAMPLE)]
     Serve(Serve),
+    /// Prints the key that stands after # in the relay's address, by which devices know it.
+    Key(Key),
     /// Prints the version.
     Version,
 }
@@ -56,6 +59,13 @@ struct Serve {
     log_format: LogFormat,
 }
 
+#[derive(Debug, clap::Args)]
+struct Key {
+    /// The relay's data directory. The relay may be running.
+    #[arg(long, value_name = "DIR", env = "DINH_DATA")]
+    data: PathBuf,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
     Text,
@@ -68,10 +78,20 @@ pub fn main() -> ExitCode {
 }
 
 /// The program with these arguments, of which the first is its name. A line `dinh-relay listening ADDR` on stdout
-/// says that it is ready, and where.
+/// says that it is ready, and where; the next, `dinh-relay address URL`, what devices need to connect to it.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Args::try_parse_from(args) {
         Ok(Args { command: Command::Serve(args) }) => serve(args),
+        Ok(Args { command: Command::Key(args) }) => match identity::load(&args.data) {
+            Ok(key) => {
+                say(&key.public().to_string());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                start_logging(LogFormat::Text);
+                complain(&error.into(), EXIT_START)
+            }
+        },
         Ok(Args { command: Command::Version }) => {
             say(&format!("dinh-relay {}", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
@@ -108,6 +128,7 @@ async fn serve_until_told(config: ServerConfig) -> ExitCode {
         Err(error) => return complain(&error, EXIT_START),
     };
     say(&format!("dinh-relay listening {}", running.local_addr()));
+    say(&format!("dinh-relay address {}", running.address()));
     let failure = tokio::select! {
         error = running.failed() => Some(error),
         signal = told.wait() => {

@@ -129,8 +129,8 @@ impl Driver {
         })
     }
 
-    /// A new connection, or `None` if the relay is stopping.
-    pub(crate) fn connect(&self, binding: [u8; 32]) -> Option<(PeerId, Arc<Signals>)> {
+    /// A new connection, or `None` if the relay is stopping. `seed` as for [`Hub::handle_connected`].
+    pub(crate) fn connect(&self, binding: [u8; 32], seed: [u8; 32]) -> Option<(PeerId, Arc<Signals>)> {
         let mut state = self.lock()?;
         if state.stopping {
             return None;
@@ -139,7 +139,7 @@ impl Driver {
         let peer = PeerId(state.last_peer);
         let signals = Arc::new(Signals::default());
         state.peers.insert(peer, signals.clone());
-        self.call(&mut state, |hub, now| hub.handle_connected(now, peer, binding));
+        self.call(&mut state, |hub, now| hub.handle_connected(now, peer, binding, seed));
         Some((peer, signals))
     }
 
@@ -431,6 +431,7 @@ fn wall_time() -> WallTime {
 #[cfg(test)]
 mod tests {
     use dinh_proto::ids::LogEpoch;
+    use dinh_proto::keys::RelayKey;
     use dinh_proto::limits;
 
     use super::*;
@@ -439,7 +440,8 @@ mod tests {
 
     fn driver() -> Arc<Driver> {
         let log = RedbLog::with_backend(SimDisk::new(1).file(), LogEpoch([1; 8])).unwrap();
-        let hub = Hub::new(HubConfig::default(), log.epochs().clone(), log.head(), [0; 32]);
+        let key = RelayKey::from_seed(&[1; 32]);
+        let hub = Hub::new(HubConfig::default(), key, log.epochs().clone(), log.head(), [0; 32]);
         Driver::start(hub, Arc::new(log), 16)
     }
 
@@ -451,7 +453,7 @@ mod tests {
         let timer = tokio::spawn(async move { timer.run_timer().await });
         // The timer already waits, for ever, when the first connection gives it something to wait for.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let (peer, signals) = driver.connect([0; 32]).unwrap();
+        let (peer, signals) = driver.connect([0; 32], [1; 32]).unwrap();
         signals.end.notified().await;
         let waited = began.elapsed() - Duration::from_secs(3);
         assert!(waited >= limits::HANDSHAKE_TIMEOUT, "{waited:?}");
@@ -461,7 +463,7 @@ mod tests {
         timer.abort();
         let _ = timer.await;
         driver.begin_shutdown();
-        assert!(driver.connect([0; 32]).is_none());
+        assert!(driver.connect([0; 32], [1; 32]).is_none());
         driver.finish().unwrap();
         driver.into_log().expect("nothing else holds the log").close().unwrap();
     }
@@ -494,7 +496,7 @@ mod tests {
             in_hub.call(&mut state, |_, _| panic!("for the test"));
         });
         assert!(panicked.join().is_err());
-        assert!(driver.connect([0; 32]).is_none());
+        assert!(driver.connect([0; 32], [1; 32]).is_none());
         assert!(driver.failure().borrow().as_ref().unwrap().contains("panicked"));
     }
 }

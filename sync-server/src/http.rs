@@ -130,12 +130,12 @@ async fn upgrade(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Res
         shared.driver.metrics().refused_connection();
         return (StatusCode::SERVICE_UNAVAILABLE, "too many connections\n").into_response();
     };
-    let mut challenge = [0; 32];
-    if let Err(error) = getrandom::fill(&mut challenge) {
-        tracing::error!(%error, "no randomness for a challenge");
+    let (mut challenge, mut seed) = ([0; 32], [0; 32]);
+    if let Err(error) = getrandom::fill(&mut challenge).and_then(|()| getrandom::fill(&mut seed)) {
+        tracing::error!(%error, "no randomness for a connection");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    let mut response = ws::accept(upgrade, shared.driver, challenge, permit);
+    let mut response = ws::accept(upgrade, shared.driver, challenge, seed, permit);
     let hex: String = challenge.iter().map(|b| format!("{b:02x}")).collect();
     let value = HeaderValue::from_str(&hex).expect("hexadecimal digits may stand in a header");
     response.headers_mut().insert(ws::CHALLENGE_HEADER, value);

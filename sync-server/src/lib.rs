@@ -8,10 +8,12 @@ mod driver;
 mod http;
 #[warn(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod hub;
+mod identity;
 pub mod log;
 mod metrics;
 mod pool;
 mod server;
 mod ws;
 
+pub use identity::IdentityError;
 pub use server::{Running, ServeError, Server, ServerConfig};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dinh_proto::ids::{LogEpoch, Seq};
 use dinh_proto::item::{Kind, RawItem};
+use dinh_proto::keys::{RelayKey, RelayPublic};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -16,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::driver::Driver;
 use crate::http::{self, Shared};
 use crate::hub::{Hub, HubConfig};
+use crate::identity::{self, IdentityError};
 use crate::log::{LogError, RedbLog};
 
 /// The log's file inside the data directory.
@@ -65,6 +67,9 @@ pub enum ServeError {
         /// Why.
         source: Arc<LogError>,
     },
+    /// The relay's key cannot be used.
+    #[error("{0}")]
+    Identity(#[from] IdentityError),
     /// The address cannot be used.
     #[error("cannot listen on {address}: {source}; is another program using this port?")]
     Listen {
@@ -90,6 +95,7 @@ pub struct Server;
 #[derive(Debug)]
 pub struct Running {
     driver: Arc<Driver>,
+    public: RelayPublic,
     local_addr: SocketAddr,
     log_path: PathBuf,
     stop: watch::Sender<bool>,
@@ -105,7 +111,7 @@ impl Server {
     pub async fn start(config: ServerConfig) -> Result<Running, ServeError> {
         let (data, hub_config) = (config.data.clone(), config.hub.clone());
         let opened = tokio::task::spawn_blocking(move || open(&data, hub_config));
-        let (hub, log, log_path) =
+        let Opened { hub, public, log, log_path } =
             opened.await.map_err(|e| ServeError::Failed(format!("starting panicked: {e}")))??;
         let listen_error = |source| ServeError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
@@ -121,7 +127,17 @@ impl Server {
             tokio::spawn(async move { driver.run_timer().await })
         };
         tracing::info!(%local_addr, "listening");
-        Ok(Running { driver, local_addr, log_path, stop, accepting, timer, connections, connections_max })
+        Ok(Running {
+            driver,
+            public,
+            local_addr,
+            log_path,
+            stop,
+            accepting,
+            timer,
+            connections,
+            connections_max,
+        })
     }
 }
 
@@ -129,6 +145,22 @@ impl Running {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The key that devices must have pinned.
+    pub fn public(&self) -> RelayPublic {
+        self.public
+    }
+
+    /// What devices on this machine, or on its network if it listens on one address of that, connect to. With a wildcard
+    /// address `HOST` stands for a name that devices can reach.
+    pub fn address(&self) -> String {
+        let listen = self.local_addr;
+        if listen.ip().is_unspecified() {
+            format!("ws://HOST:{}/dinh/v1#{}", listen.port(), self.public)
+        } else {
+            format!("ws://{listen}/dinh/v1#{}", self.public)
+        }
     }
 
     /// Waits until the relay can go on no longer, and says why. It then acknowledges nothing more, but its
@@ -160,7 +192,15 @@ impl Running {
     }
 }
 
-fn open(data: &Path, config: HubConfig) -> Result<(Hub, RedbLog, PathBuf), ServeError> {
+/// What is read before anything listens.
+struct Opened {
+    hub: Hub,
+    public: RelayPublic,
+    log: RedbLog,
+    log_path: PathBuf,
+}
+
+fn open(data: &Path, config: HubConfig) -> Result<Opened, ServeError> {
     let directory_error = |source| ServeError::DataDirectory { path: data.to_owned(), source };
     std::fs::create_dir_all(data).map_err(directory_error)?;
     let path = data.join(LOG_FILE);
@@ -169,14 +209,17 @@ fn open(data: &Path, config: HubConfig) -> Result<(Hub, RedbLog, PathBuf), Serve
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(ServeError::Randomness)?;
     let log_error = |source| ServeError::Log { path: path.clone(), source: Arc::new(source) };
+    // The log first: it is locked, so no other relay makes a key in this directory meanwhile.
     let log = RedbLog::open(&path, epoch).map_err(log_error)?;
-    let hub = load(&log, config, seed).map_err(log_error)?;
-    Ok((hub, log, path))
+    let key = identity::load_or_create(data)?;
+    let public = key.public();
+    let hub = load(&log, config, key, seed).map_err(log_error)?;
+    Ok(Opened { hub, public, log, log_path: path })
 }
 
 /// A hub that knows everything in the log.
-fn load(log: &RedbLog, config: HubConfig, seed: [u8; 32]) -> Result<Hub, LogError> {
-    let mut hub = Hub::new(config, log.epochs().clone(), log.head(), seed);
+fn load(log: &RedbLog, config: HubConfig, key: RelayKey, seed: [u8; 32]) -> Result<Hub, LogError> {
+    let mut hub = Hub::new(config, key, log.epochs().clone(), log.head(), seed);
     let mut records: Vec<Seq> = Vec::new();
     log.entries(Seq(1), |entry| {
         hub.load_entry(&entry);

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::driver::{Driver, Signals};
 use crate::hub::PeerId;
 
-/// The response header with the challenge that the device signs in its first frame: 64 hexadecimal digits.
+/// The response header with the challenge that the channel's handshake is bound to: 64 hexadecimal digits.
 pub(crate) const CHALLENGE_HEADER: &str = "dinh-challenge";
 
 /// Allocated for every connection, also an idle one: the default of 128 KiB would be most of a relay's memory.
@@ -27,11 +27,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Sink = SplitSink<WebSocket, Message>;
 
-/// Accepts the upgrade. `permit` is held as long as the connection lives.
+/// Accepts the upgrade. `seed` is the channel's randomness; `permit` is held as long as the connection lives.
 pub(crate) fn accept(
     upgrade: WebSocketUpgrade,
     driver: Arc<Driver>,
     challenge: [u8; 32],
+    seed: [u8; 32],
     permit: OwnedSemaphorePermit,
 ) -> Response {
     upgrade
@@ -41,15 +42,15 @@ pub(crate) fn accept(
         .max_message_size(limits::FRAME_BYTES_MAX)
         .max_frame_size(limits::FRAME_BYTES_MAX)
         .on_upgrade(move |socket| async move {
-            serve(&driver, socket, challenge).await;
+            serve(&driver, socket, challenge, seed).await;
             // The driver first: who waits for all permits wants to have it alone.
             drop(driver);
             drop(permit);
         })
 }
 
-async fn serve(driver: &Driver, socket: WebSocket, challenge: [u8; 32]) {
-    let Some((peer, signals)) = driver.connect(challenge) else { return };
+async fn serve(driver: &Driver, socket: WebSocket, challenge: [u8; 32], seed: [u8; 32]) {
+    let Some((peer, signals)) = driver.connect(challenge, seed) else { return };
     let _connection = Connection { driver, peer };
     tracing::debug!(peer = peer.0, "connected");
     let (mut sink, mut stream) = socket.split();

@@ -33,8 +33,9 @@ async fn relay(data: &Path, listen: &str) -> Running {
     }
 }
 
-fn url(address: SocketAddr) -> Option<RelayUrl> {
-    Some(RelayUrl::parse(&format!("ws://{address}/dinh/v1")).unwrap())
+/// The relay, reached at an address that may be a link's.
+fn url(relay: &Running, address: SocketAddr) -> Option<RelayUrl> {
+    Some(RelayUrl::parse(&format!("ws://{address}/dinh/v1#{}", relay.public())).unwrap())
 }
 
 async fn phone(directory: &Path, n: u8, relay: Option<RelayUrl>) -> Client {
@@ -138,7 +139,7 @@ async fn link(upstream: SocketAddr) -> (SocketAddr, watch::Sender<Mode>) {
 async fn two_clients_converge_and_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let relay = relay(&dir.path().join("relay"), "127.0.0.1:0").await;
-    let url = url(relay.local_addr());
+    let url = url(&relay, relay.local_addr());
     let (a, b) = (phone(dir.path(), 1, url.clone()).await, phone(dir.path(), 2, url).await);
     let (space, doc) = found(&[&a, &b]).await;
     converge(&[&a, &b], doc).await;
@@ -172,11 +173,42 @@ async fn two_clients_converge_and_are_told() {
     relay.shutdown().await.unwrap();
 }
 
+/// Someone who answers in the relay's place, with a certificate that the system would trust if there were one, and with a
+/// relay of his own. He gets no byte of content, and the phone says what is wrong.
+#[tokio::test]
+async fn a_man_in_the_middle_gets_nothing_and_the_phone_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(&dir.path().join("relay"), "127.0.0.1:0").await;
+    let false_relay = self::relay(&dir.path().join("false"), "127.0.0.1:0").await;
+    let a = phone(dir.path(), 1, None).await;
+    let (_, doc) = found(&[&a]).await;
+    add(&a, doc, "chỉ cho chi bộ".into()).await;
+    a.set_relay(url(&relay, false_relay.local_addr()));
+    let names_it = |s: &Status| s.trouble.as_deref().is_some_and(|t| t.contains("dinh-relay key"));
+    wait_for(&a, names_it).await;
+    let traffic = a.traffic();
+    // It goes on trying, and says nothing but `Hello`, which only the true relay can read.
+    assert!(traffic.bytes_up <= 200 * traffic.connections, "{traffic:?}");
+    assert!(a.status().borrow().pending > 0);
+    a.set_relay(url(&relay, relay.local_addr()));
+    wait_for(&a, Status::is_synced).await;
+    a.shutdown().await.unwrap();
+    false_relay.shutdown().await.unwrap();
+    let path = dir.path().join("false/relay.redb");
+    let log = std::fs::read(&path).unwrap();
+    let found = log.windows(8).filter(|w| *w == &"chỉ cho chi bộ".as_bytes()[..8]).count();
+    println!(
+        "{} connections, {} bytes sent, {found} bytes of content there",
+        traffic.connections, traffic.bytes_up
+    );
+    assert_eq!(found, 0);
+}
+
 #[tokio::test]
 async fn a_phone_that_is_sent_its_branch_before_it_was_shown_the_invitation_needs_no_second_telling() {
     let dir = tempfile::tempdir().unwrap();
     let relay = relay(&dir.path().join("relay"), "127.0.0.1:0").await;
-    let url = url(relay.local_addr());
+    let url = url(&relay, relay.local_addr());
     let (a, b) = (phone(dir.path(), 1, url.clone()).await, phone(dir.path(), 2, url).await);
     wait_for(&b, |s| s.link == LinkState::CatchingUp).await;
     let (_, doc) = found(&[&a]).await;
@@ -198,7 +230,8 @@ async fn a_phone_that_is_sent_its_branch_before_it_was_shown_the_invitation_need
 async fn a_reconnect_with_nothing_changed_is_one_frame_each_way_and_small() {
     let dir = tempfile::tempdir().unwrap();
     let relay = relay(&dir.path().join("relay"), "127.0.0.1:0").await;
-    let (a, b) = (phone(dir.path(), 1, url(relay.local_addr())).await, phone(dir.path(), 2, None).await);
+    let (a, b) =
+        (phone(dir.path(), 1, url(&relay, relay.local_addr())).await, phone(dir.path(), 2, None).await);
     let (_, doc) = found(&[&a, &b]).await;
     wait_for(&a, Status::is_synced).await;
     add(&a, doc, "đã gửi".into()).await;
@@ -206,7 +239,7 @@ async fn a_reconnect_with_nothing_changed_is_one_frame_each_way_and_small() {
     a.set_relay(None);
     wait_for(&a, |s| s.link == LinkState::Offline).await;
     let before = a.traffic();
-    a.set_relay(url(relay.local_addr()));
+    a.set_relay(url(&relay, relay.local_addr()));
     wait_for(&a, Status::is_synced).await;
     let after = a.traffic();
     assert_eq!((after.frames_up - before.frames_up, after.frames_down - before.frames_down), (1, 1));
@@ -219,8 +252,10 @@ async fn work_goes_on_over_a_half_open_link_and_a_resume_finds_the_way_back() {
     let dir = tempfile::tempdir().unwrap();
     let relay = relay(&dir.path().join("relay"), "127.0.0.1:0").await;
     let (through, mode) = link(relay.local_addr()).await;
-    let (a, b) =
-        (phone(dir.path(), 1, url(through)).await, phone(dir.path(), 2, url(relay.local_addr())).await);
+    let (a, b) = (
+        phone(dir.path(), 1, url(&relay, through)).await,
+        phone(dir.path(), 2, url(&relay, relay.local_addr())).await,
+    );
     let (_, doc) = found(&[&a, &b]).await;
     converge(&[&a, &b], doc).await;
 
@@ -252,7 +287,8 @@ async fn clients_come_back_after_a_relay_restart_and_keep_the_time_it_asks_for()
     let data = dir.path().join("relay");
     let first = relay(&data, "127.0.0.1:0").await;
     let address = first.local_addr();
-    let (a, b) = (phone(dir.path(), 1, url(address)).await, phone(dir.path(), 2, url(address)).await);
+    let (a, b) =
+        (phone(dir.path(), 1, url(&first, address)).await, phone(dir.path(), 2, url(&first, address)).await);
     let (_, doc) = found(&[&a, &b]).await;
     converge(&[&a, &b], doc).await;
     first.shutdown().await.unwrap();
@@ -271,7 +307,7 @@ async fn clients_come_back_after_a_relay_restart_and_keep_the_time_it_asks_for()
 async fn what_was_edited_before_the_process_ended_goes_out_when_it_is_back() {
     let dir = tempfile::tempdir().unwrap();
     let relay = relay(&dir.path().join("relay"), "127.0.0.1:0").await;
-    let url = url(relay.local_addr());
+    let url = url(&relay, relay.local_addr());
     let (a, b) = (phone(dir.path(), 1, None).await, phone(dir.path(), 2, url.clone()).await);
     let (_, doc) = found(&[&a, &b]).await;
     add(&a, doc, "ngoại tuyến".into()).await;
@@ -288,8 +324,10 @@ async fn a_relay_with_an_older_copy_of_its_file_gets_everything_back() {
     let data = directory.path().join("relay");
     let running = relay(&data, "127.0.0.1:0").await;
     let address = running.local_addr();
-    let (a, b) =
-        (phone(directory.path(), 1, url(address)).await, phone(directory.path(), 2, url(address)).await);
+    let (a, b) = (
+        phone(directory.path(), 1, url(&running, address)).await,
+        phone(directory.path(), 2, url(&running, address)).await,
+    );
     let (_, doc) = found(&[&a, &b]).await;
     add(&a, doc, "trước bản sao; ".into()).await;
     converge(&[&a, &b], doc).await;
@@ -323,7 +361,7 @@ async fn a_relay_with_an_older_copy_of_its_file_gets_everything_back() {
         wait_for(phone, |s| s.link == LinkState::Live).await;
     }
     // A phone that has nothing gets all of it from the restored relay, the words that only phones had among them.
-    let late = phone(directory.path(), 3, url(address)).await;
+    let late = phone(directory.path(), 3, url(&running, address)).await;
     let branch = *a.charters().await.unwrap().keys().next().unwrap();
     a.admit_device(branch, MemberId([7; 16]), Role::Reader, late.join_request(), "máy").await.unwrap();
     late.join(a.invitation(branch).await.unwrap()).await.unwrap();

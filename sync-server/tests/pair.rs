@@ -12,7 +12,7 @@ use dinh_core::store::MemoryStore;
 use dinh_proto::charter::record::{Audience, Role, Writers};
 use dinh_proto::ids::{DocId, LogEpoch, MemberId, Seq, SpaceId};
 use dinh_proto::item::{Kind, RawItem};
-use dinh_proto::keys::{DeviceKey, SignKey};
+use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::time::{Timestamp, WallTime};
 use dinh_server::hub::{Effect, Hub, HubConfig, PeerId};
 use dinh_server::log::epochs::EpochStart;
@@ -27,6 +27,10 @@ fn phone(seed: u8) -> Phone {
     Replica::open(MemoryStore::new(), key, ReplicaConfig::default(), [seed; 32]).unwrap()
 }
 
+fn relay_key() -> RelayKey {
+    RelayKey::from_seed(&[77; 32])
+}
+
 struct Relay {
     hub: Hub,
     starts: Vec<EpochStart>,
@@ -38,7 +42,7 @@ impl Relay {
     fn new() -> Self {
         let epochs = EpochHistory::new(LogEpoch([1; 8]));
         let starts = epochs.starts().to_vec();
-        let hub = Hub::new(HubConfig::default(), epochs, Seq(0), [9; 32]);
+        let hub = Hub::new(HubConfig::default(), relay_key(), epochs, Seq(0), [9; 32]);
         Self { hub, starts, log: BTreeMap::new(), next_peer: 0 }
     }
 
@@ -50,7 +54,7 @@ impl Relay {
         let now = EpochStart { epoch: LogEpoch([epoch; 8]), first: Seq(head.0 + 1) };
         let epochs = EpochHistory::opened(earlier, now).unwrap();
         let starts = epochs.starts().to_vec();
-        let mut hub = Hub::new(HubConfig::default(), epochs, head, [epoch; 32]);
+        let mut hub = Hub::new(HubConfig::default(), relay_key(), epochs, head, [epoch; 32]);
         let mut records = Vec::new();
         for (seq, bytes) in &log {
             let raw = RawItem::parse(bytes.clone()).unwrap();
@@ -88,8 +92,8 @@ impl Relay {
         self.next_peer += 1;
         let peer = PeerId(self.next_peer);
         let binding = [self.next_peer as u8; 32];
-        self.hub.handle_connected(NOW.mono, peer, binding);
-        phone.handle_connected(NOW, binding);
+        self.hub.handle_connected(NOW.mono, peer, binding, [8; 32]);
+        phone.handle_connected(NOW, &relay_key().public(), binding, [7; 32]);
         peer
     }
 

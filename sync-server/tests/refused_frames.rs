@@ -8,7 +8,7 @@ use std::time::Duration;
 use dinh_proto::codec::Write;
 use dinh_proto::error::{CloseCode, RejectCode};
 use dinh_proto::ids::{Cursor, ItemId, LogEpoch, Seq, SpaceId};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, RelayKey};
 use dinh_proto::limits;
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::{
@@ -61,27 +61,34 @@ fn bad_handshakes() {
         move |world: &mut World, bad: u64| world.send_plain(bad, &plain, spoil)
     };
     let good = || wire(&[hello()]);
-    let spoiled: [(&str, CloseCode, Spoil); 12] = [
-        ("signature", CloseCode::Misbehaved, |f| f[110] ^= 1),
-        ("signed bytes", CloseCode::Misbehaved, |f| *f.last_mut().unwrap() ^= 1),
-        ("bytes after the signed ones", CloseCode::Misbehaved, |f| f.push(0)),
-        ("another's key", CloseCode::Misbehaved, |f| {
-            f[5..101].copy_from_slice(&DeviceKey::from_seed(&[1; 32]).public().to_bytes());
-        }),
-        ("weak key", CloseCode::InvalidMessage, |f| f[5..37].fill(0)),
-        ("not a point", CloseCode::InvalidMessage, |f| f[5..37].fill(2)),
+    let spoiled: [(&str, CloseCode, Spoil); 14] = [
+        ("ephemeral key", CloseCode::BadHandshake, |f| f[10] ^= 1),
+        ("static key", CloseCode::BadHandshake, |f| f[50] ^= 1),
+        ("keys", CloseCode::BadHandshake, |f| f[110] ^= 1),
+        ("last byte", CloseCode::BadHandshake, |f| *f.last_mut().unwrap() ^= 1),
+        ("a byte more", CloseCode::BadHandshake, |f| f.push(0)),
+        ("weak key", CloseCode::BadHandshake, |f| f[5..37].fill(0)),
+        ("cut short", CloseCode::BadHandshake, |f| f.truncate(80)),
+        ("cut in the header", CloseCode::InvalidMessage, |f| f.truncate(4)),
         ("magic", CloseCode::InvalidMessage, |f| f[0] = b'X'),
         ("nothing", CloseCode::InvalidMessage, Vec::clear),
-        ("cut short", CloseCode::InvalidMessage, |f| f.truncate(80)),
         ("version 2", CloseCode::Incompatible, |f| f[3] = 2),
-        ("channel kind 1", CloseCode::Incompatible, |f| f[4] = 1),
+        ("channel kind 0", CloseCode::Incompatible, |f| f[4] = 0),
+        ("a refusal", CloseCode::Incompatible, |f| f[4] = 0xff),
         ("a frame that is too long", CloseCode::InvalidMessage, |f| f.resize(limits::FRAME_BYTES_MAX + 1, 0)),
     ];
     for (what, code, spoil) in spoiled {
         closed(&mut branch, what, code, first(good(), spoil));
     }
+    // To a relay with another key.
+    let key = branch.member.key.clone();
+    closed(&mut branch, "another relay's key", CloseCode::BadHandshake, |world, bad| {
+        let hub_common::End::Raw { channel, .. } = &mut world.client(bad).end else { panic!("raw") };
+        *channel = World::channel(bad, &key, &RelayKey::from_seed(&[66; 32]));
+        world.send_plain(bad, &good(), |_| {});
+    });
     // The first frame of another connection.
-    closed(&mut branch, "replayed", CloseCode::Misbehaved, |world, bad| {
+    closed(&mut branch, "replayed", CloseCode::BadHandshake, |world, bad| {
         let other = world.connect_raw(&DeviceKey::from_seed(&[2; 32]));
         let mut copy = Vec::new();
         let hub_common::End::Raw { channel, .. } = &mut world.client(other).end else { panic!("raw") };
@@ -89,6 +96,37 @@ fn bad_handshakes() {
         world.clients.remove(&other);
         world.hub.handle_disconnected(world.now, dinh_server::hub::PeerId(other));
         world.send_plain(bad, &good(), |frame| *frame = copy);
+    });
+}
+
+#[test]
+fn frames_that_do_not_open() {
+    let mut branch = Branch::new();
+    type Spoil = fn(&mut Vec<u8>);
+    let spoiled: [(&str, Spoil); 5] = [
+        ("a bit", |f| f[0] ^= 1),
+        ("a bit of the tag", |f| *f.last_mut().unwrap() ^= 1),
+        ("cut short", |f| f.truncate(15)),
+        ("no byte", Vec::clear),
+        ("a byte more", |f| f.push(0)),
+    ];
+    for (what, spoil) in spoiled {
+        closed(&mut branch, what, CloseCode::Misbehaved, |world, bad| {
+            world.send(bad, &[hello()]);
+            world.send_plain(bad, &wire(&[Message::Ping]), spoil);
+        });
+    }
+    closed(&mut branch, "repeated", CloseCode::Misbehaved, |world, bad| {
+        world.send(bad, &[hello()]);
+        let mut copy = Vec::new();
+        world.send_plain(bad, &wire(&[Message::Ping]), |frame| copy.clone_from(frame));
+        world.send_plain(bad, &wire(&[Message::Ping]), |frame| *frame = copy);
+    });
+    closed(&mut branch, "left out", CloseCode::Misbehaved, |world, bad| {
+        world.send(bad, &[hello()]);
+        let hub_common::End::Raw { channel, .. } = &mut world.client(bad).end else { panic!("raw") };
+        channel.seal(&wire(&[Message::Ping]), &mut Vec::new());
+        world.send(bad, &[Message::Ping]);
     });
 }
 
@@ -161,14 +199,17 @@ fn messages_that_do_not_parse() {
         ("an item that no message may hold", framed(&too_large_item), CloseCode::InvalidMessage),
         ("a close code that is not known", framed(&[16, 99, 0, 0, 0, 0, 0]), CloseCode::InvalidMessage),
         ("garbage", vec![0x07; 300], CloseCode::InvalidMessage),
-        ("a frame that is too long", vec![0; limits::FRAME_BYTES_MAX + 1], CloseCode::InvalidMessage),
     ];
     for (what, plain, code) in bodies {
         closed(&mut branch, what, code, |world, bad| {
             world.send(bad, &[hello()]);
-            world.send_plain(bad, &[], |frame| frame.extend(&plain));
+            world.send_plain(bad, &plain, |_| {});
         });
     }
+    closed(&mut branch, "a frame that is too long", CloseCode::InvalidMessage, |world, bad| {
+        world.send(bad, &[hello()]);
+        world.send_plain(bad, &[], |frame| frame.resize(limits::FRAME_BYTES_MAX + 1, 0));
+    });
 }
 
 #[test]
@@ -195,13 +236,15 @@ fn asking_for_more_than_is_read() {
     use dinh_server::hub::{Effect, PeerId};
     let branch = Branch::new();
     // A device that asks over and over what there is, and never reads.
-    let asks = |world: &mut World, frame: Vec<u8>| {
+    let asks = |world: &mut World, plain: Vec<u8>| {
         let bad = world.connect_raw(&branch.member.key);
         world.send(bad, &[hello()]);
-        world.clients.remove(&bad);
-        let frame = bytes::Bytes::from(frame);
+        let mut client = world.clients.remove(&bad).expect("a client of this world");
+        let hub_common::End::Raw { channel, .. } = &mut client.end else { panic!("raw") };
         for frames in 1..200 {
-            world.hub.handle_frame(world.now, PeerId(bad), frame.clone());
+            let mut frame = Vec::new();
+            channel.seal(&plain, &mut frame);
+            world.hub.handle_frame(world.now, PeerId(bad), frame.into());
             let closed = std::iter::from_fn(|| world.hub.poll_effect())
                 .any(|e| matches!(e, Effect::Close { peer } if peer == PeerId(bad)));
             if closed {

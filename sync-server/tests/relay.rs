@@ -18,7 +18,7 @@ use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Ro
 use dinh_proto::error::{CloseCode, SessionError};
 use dinh_proto::ids::{CharterTag, Cursor, DocId, ItemId, MemberId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place};
-use dinh_proto::keys::{DeviceKey, SignKey};
+use dinh_proto::keys::{DeviceKey, RelayPublic, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::Hello;
@@ -101,8 +101,10 @@ struct Client {
 }
 
 impl Client {
-    async fn connect(relay: SocketAddr, key: &DeviceKey, cursor: Option<Cursor>) -> Self {
-        let url = format!("ws://{relay}/dinh/v1");
+    /// To an address as the relay prints it.
+    async fn connect(address: &str, key: &DeviceKey, cursor: Option<Cursor>) -> Self {
+        let (url, relay) = address.split_once('#').unwrap();
+        let relay: RelayPublic = relay.parse().unwrap();
         let (socket, response) = tokio_tungstenite::connect_async(url).await.unwrap();
         let hex = response.headers()["dinh-challenge"].to_str().unwrap();
         let mut binding = [0; 32];
@@ -111,7 +113,7 @@ impl Client {
             *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap();
         }
         let hello = Hello { cursor, backfills: Vec::new() };
-        let session = DeviceSession::new(key.clone(), Binding(binding), hello, Timestamp(0));
+        let session = DeviceSession::new(key, &relay, Binding(binding), [7; 32], hello, Timestamp(0));
         let mut client = Self { socket, session, began: Instant::now() };
         client.send().await;
         client
@@ -221,10 +223,10 @@ async fn items_travel_between_devices_and_survive_a_restart_with_the_cursor() {
     let data = tempfile::tempdir().unwrap();
     let relay = start(&data.path().join("made/by/the/relay")).await;
     let (records, mut secretary, mut member) = branch();
-    let mut s = Client::connect(relay.local_addr(), &secretary.key, None).await;
+    let mut s = Client::connect(&relay.address(), &secretary.key, None).await;
     s.welcomed().await;
     s.put(&records).await;
-    let mut m = Client::connect(relay.local_addr(), &member.key, None).await;
+    let mut m = Client::connect(&relay.address(), &member.key, None).await;
     let epoch = m.welcomed().await.epoch;
     let (received, cursor) = m.catch_up().await;
     assert_eq!(received, bytes_of(&records));
@@ -241,7 +243,7 @@ async fn items_travel_between_devices_and_survive_a_restart_with_the_cursor() {
 
     let relay = start(&data.path().join("made/by/the/relay")).await;
     let from = Cursor { epoch, seq: seqs[0] };
-    let mut m = Client::connect(relay.local_addr(), &member.key, Some(from)).await;
+    let mut m = Client::connect(&relay.address(), &member.key, Some(from)).await;
     let welcome = m.welcomed().await;
     assert!(!welcome.reconcile, "a clean restart must not cost a reconcile");
     assert_ne!(welcome.epoch, epoch);
@@ -318,13 +320,13 @@ async fn a_device_that_does_not_read_does_not_hold_up_the_others_or_the_end() {
     let data = tempfile::tempdir().unwrap();
     let relay = start(data.path()).await;
     let (records, mut secretary, member) = branch();
-    let mut s = Client::connect(relay.local_addr(), &secretary.key, None).await;
+    let mut s = Client::connect(&relay.address(), &secretary.key, None).await;
     s.welcomed().await;
     s.put(&records).await;
-    let mut stalled = Client::connect(relay.local_addr(), &member.key, None).await;
+    let mut stalled = Client::connect(&relay.address(), &member.key, None).await;
     stalled.welcomed().await;
     stalled.catch_up().await;
-    let mut alive = Client::connect(relay.local_addr(), &member.key, None).await;
+    let mut alive = Client::connect(&relay.address(), &member.key, None).await;
     alive.welcomed().await;
     alive.catch_up().await;
     let began = Instant::now();
@@ -344,7 +346,8 @@ async fn a_device_that_does_not_read_does_not_hold_up_the_others_or_the_end() {
 /// A relay in a process of its own.
 struct Process {
     child: Child,
-    relay: SocketAddr,
+    /// What devices connect to.
+    address: String,
 }
 
 impl Process {
@@ -356,11 +359,15 @@ impl Process {
 
     fn from(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let relay = line.trim_end().strip_prefix("dinh-relay listening ").expect("the line says where");
-        let relay = relay.parse().unwrap();
-        Self { child, relay }
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        let mut after = |words: &str| {
+            let line = lines.next().expect("it says that it is ready").unwrap();
+            line.strip_prefix(words).expect("the lines say where").to_owned()
+        };
+        let listening: SocketAddr = after("dinh-relay listening ").parse().unwrap();
+        let address = after("dinh-relay address ");
+        assert!(address.starts_with(&format!("ws://{listening}/dinh/v1#")), "{address}");
+        Self { child, address }
     }
 
     fn exit(mut self, within: Duration) -> ExitStatus {
@@ -390,7 +397,7 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     let mut waiting: Vec<Item> = Vec::new();
     for life in 0..4 {
         let process = Process::start(data.path());
-        let mut s = Client::connect(process.relay, &secretary.key, None).await;
+        let mut s = Client::connect(&process.address, &secretary.key, None).await;
         s.welcomed().await;
         if life == 0 {
             s.put(&records).await;
@@ -415,7 +422,7 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         drop(process);
     }
     let process = Process::start(data.path());
-    let mut m = Client::connect(process.relay, &member.key, None).await;
+    let mut m = Client::connect(&process.address, &member.key, None).await;
     m.welcomed().await;
     let (received, _) = m.catch_up().await;
     let received: Vec<_> =
@@ -431,7 +438,7 @@ async fn sigterm_ends_it_in_order() {
     let data = tempfile::tempdir().unwrap();
     let process = Process::start(data.path());
     let (records, secretary, _) = branch();
-    let mut s = Client::connect(process.relay, &secretary.key, None).await;
+    let mut s = Client::connect(&process.address, &secretary.key, None).await;
     s.welcomed().await;
     s.put(&records).await;
     Command::new("kill").args(["-TERM", &process.child.id().to_string()]).status().unwrap();
@@ -453,7 +460,7 @@ async fn a_disk_that_fails_ends_the_process_with_its_code_and_loses_nothing() {
     command.args(["-c", script, env!("CARGO_BIN_EXE_dinh-relay")]).arg(data.path());
     let process = Process::from(command);
     let (records, mut secretary, member) = branch();
-    let mut s = Client::connect(process.relay, &secretary.key, None).await;
+    let mut s = Client::connect(&process.address, &secretary.key, None).await;
     s.welcomed().await;
     s.put(&records).await;
     let mut acknowledged = Vec::new();
@@ -479,7 +486,7 @@ async fn a_disk_that_fails_ends_the_process_with_its_code_and_loses_nothing() {
     drop(s);
     assert_eq!(process.exit(PATIENCE).code(), Some(3));
     let relay = start(data.path()).await;
-    let mut m = Client::connect(relay.local_addr(), &member.key, None).await;
+    let mut m = Client::connect(&relay.address(), &member.key, None).await;
     m.welcomed().await;
     let (received, _) = m.catch_up().await;
     assert!(received.len() >= 4 + acknowledged.len());
@@ -497,6 +504,39 @@ async fn a_second_relay_on_the_same_directory_says_so() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("another dinh-relay has this file open"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_keeps_its_key_and_tells_it() {
+    let key = |data: &Path| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_dinh-relay")).args(["key", "--data"]).arg(data).output();
+        let output = output.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let data = tempfile::tempdir().unwrap();
+    let (code, _, error) = key(data.path());
+    assert_eq!(code, Some(1));
+    assert!(error.contains("when it first starts"), "{error}");
+
+    let process = Process::start(data.path());
+    let (_, printed) = process.address.split_once('#').unwrap();
+    let printed = printed.to_owned();
+    assert_eq!(key(data.path()), (Some(0), printed.clone(), String::new()));
+    drop(process);
+    // Another start, another port, the same relay; another directory, another relay.
+    let process = Process::start(data.path());
+    assert!(process.address.ends_with(&printed));
+    drop(process);
+    let other = tempfile::tempdir().unwrap();
+    assert!(!Process::start(other.path()).address.ends_with(&printed));
+
+    // It does not start with a key that others may have read, nor with half of one.
+    let path = data.path().join("relay.key");
+    std::fs::write(&path, "12").unwrap();
+    let started = Server::start(ServerConfig::new(data.path(), "127.0.0.1:0".parse().unwrap())).await;
+    assert!(started.unwrap_err().to_string().contains("64 hexadecimal digits"));
 }
 
 #[test]
@@ -524,12 +564,12 @@ async fn an_idle_connection_costs_little_memory() {
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
     };
     let key = DeviceKey::from_seed(&[1; 32]);
-    Client::connect(process.relay, &key, None).await.welcomed().await;
+    Client::connect(&process.address, &key, None).await.welcomed().await;
     let before = resident();
     let mut clients = Vec::new();
     for i in 0..CONNECTIONS {
         let key = DeviceKey::from_seed(&[(i / 4) as u8; 32]);
-        let mut client = Client::connect(process.relay, &key, None).await;
+        let mut client = Client::connect(&process.address, &key, None).await;
         client.welcomed().await;
         clients.push(client);
     }

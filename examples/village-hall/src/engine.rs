@@ -76,7 +76,8 @@ impl Engine for Dinh {
         }
         let (store, marker) = (self.directory.join("store.redb"), self.directory.join("no-backup.marker"));
         let mut config = ClientConfig::new(store, marker, key, store_key);
-        config.relay = Some(RelayUrl::parse(&format!("ws://{}/dinh/v1", start.relay)).map_err(failed)?);
+        let address = format!("ws://{}/dinh/v1#{}", start.relay, start.relay_info.key);
+        config.relay = Some(RelayUrl::parse(&address).map_err(failed)?);
         let client = Client::open(config).await.map_err(failed)?;
         let card = hex(&client.join_request().encode());
         self.client = Some(client);
@@ -258,7 +259,8 @@ impl Engine for Dinh {
 /// If it cannot start, or has to stop.
 pub async fn relay(data: PathBuf, listen: SocketAddr) -> io::Result<()> {
     let running = Server::start(ServerConfig::new(data, listen)).await.map_err(io::Error::other)?;
-    let ready = RelayReady { listening: running.local_addr().to_string(), key: String::new() };
+    let (listening, key) = (running.local_addr().to_string(), running.public().to_string());
+    let ready = RelayReady { listening, key };
     println!("{}", serde_json::to_string(&ready)?);
     let mut ignored = [0; 64];
     let mut stdin = tokio::io::stdin();

@@ -66,9 +66,9 @@ pub enum PeerMisbehaved {
     /// More bytes were sent than were granted.
     #[error("the peer sent more than its credit")]
     CreditExceeded,
-    /// The channel signature does not prove the key that was named.
-    #[error("the channel handshake does not prove the key it names")]
-    BadHandshake,
+    /// A frame does not open: it is not the one that the other side sealed next.
+    #[error("a frame was changed, repeated, left out or moved on its way")]
+    BadFrame,
     /// A cursor went backwards, or beyond the head.
     #[error("the peer moved the cursor to where it cannot be")]
     BadCursor,
@@ -115,6 +115,12 @@ pub enum SessionError {
     /// See [`PeerIncompatible`].
     #[error("incompatible peer: {0}")]
     PeerIncompatible(#[from] PeerIncompatible),
+    /// The handshake of the channel fails: who is at the other end does not hold the key that was pinned.
+    #[error(
+        "no secure channel: the relay key that the device has pinned (after # in the relay's address) is not this \
+         relay's, or a frame was damaged. `dinh-relay key` prints the right one"
+    )]
+    BadHandshake,
     /// The peer closed with a code.
     #[error("closed by the peer: {code:?} {detail}")]
     ClosedByPeer {
@@ -138,6 +144,7 @@ impl SessionError {
     pub fn close_code(&self) -> Option<CloseCode> {
         match self {
             Self::InvalidMessage(_) => Some(CloseCode::InvalidMessage),
+            Self::BadHandshake => Some(CloseCode::BadHandshake),
             Self::PeerMisbehaved(_) => Some(CloseCode::Misbehaved),
             Self::PeerIncompatible(_) => Some(CloseCode::Incompatible),
             Self::ClosedHere(code) => Some(*code),
@@ -198,6 +205,8 @@ wire_codes! {
         StorageFailed = 6,
         /// Too many connections, of this device or in all.
         TooMany = 7,
+        /// No secure channel came about. Most likely the device has pinned another relay's key.
+        BadHandshake = 8,
     }
 }
 

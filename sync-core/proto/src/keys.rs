@@ -4,10 +4,11 @@
 //! secret 32  → signing  SHA-256("dinh/ksg1\0" ‖ secret)   Ed25519: items
 //!            → channel  SHA-256("dinh/kch1\0" ‖ secret)   X25519: Noise static key
 //!            → wrap     SHA-256("dinh/kwr1\0" ‖ secret)   X25519: space keys are sealed to it (HPKE)
+//! relay      SHA-256("dinh/krl1\0" ‖ secret)              X25519: Noise static key
 //! device     first 16 bytes of SHA-256("dinh/dev1\0" ‖ algorithm u8 ‖ signing 32 ‖ channel 32 ‖ wrap 32)
 //! ```
 //!
-//! No key serves two protocols. The device's id commits to all three: who proves one of them and shows a set that hashes to
+//! A relay has one secret of its own. No key serves two protocols. The device's id commits to all three: who proves one of them and shows a set that hashes to
 //! the id is that device. The algorithm byte 1 is Ed25519 with X25519; 2 is kept for P-256 in secure hardware.
 
 use std::fmt;
@@ -204,6 +205,71 @@ impl DevicePublic {
     }
 }
 
+/// A relay's secret key, by which devices know it.
+#[derive(Clone)]
+pub struct RelayKey(StaticSecret);
+
+impl fmt::Debug for RelayKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RelayKey({})", self.public())
+    }
+}
+
+impl RelayKey {
+    /// From 32 secret random bytes, which the relay keeps as long as devices shall know it.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(StaticSecret::from(*Zeroizing::new(hash32(b"dinh/krl1\0", &[seed]))))
+    }
+
+    /// The public half, which devices pin.
+    pub fn public(&self) -> RelayPublic {
+        RelayPublic(PublicKey::from(&self.0).to_bytes())
+    }
+
+    /// The secret half (X25519).
+    pub(crate) fn secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+}
+
+/// A relay's public key (X25519). Written as text in Base58Check: a mistake in it is noticed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelayPublic([u8; 32]);
+
+impl RelayPublic {
+    /// Reads a key. Weak (small-order) keys are refused.
+    pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, InvalidMessage> {
+        if is_weak_x25519(&bytes) { Err(InvalidMessage::NotAllowed("relay key")) } else { Ok(Self(bytes)) }
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RelayPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RelayPublic({self})")
+    }
+}
+
+impl fmt::Display for RelayPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bs58::encode(self.0).with_check().into_string())
+    }
+}
+
+impl std::str::FromStr for RelayPublic {
+    type Err = InvalidMessage;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let bad = InvalidMessage::NotAllowed("relay key");
+        let bytes = bs58::decode(s).with_check(None).into_vec().map_err(|_| bad.clone())?;
+        Self::from_bytes(bytes.try_into().map_err(|_| bad)?)
+    }
+}
+
 /// Whether every exchange with this key gives zero: the points of small order.
 fn is_weak_x25519(public: &[u8; 32]) -> bool {
     let any = StaticSecret::from([0x5a; 32]);
@@ -226,6 +292,28 @@ mod tests {
         }
         let all = [*public.signing().as_bytes(), *public.channel(), *public.wrap()];
         assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
+    }
+
+    #[test]
+    fn a_relay_s_key_is_read_from_what_was_printed_and_from_nothing_else() {
+        let public = RelayKey::from_seed(&[1; 32]).public();
+        assert_ne!(public.as_bytes(), DeviceKey::from_seed(&[1; 32]).public().channel());
+        let text = public.to_string();
+        assert_eq!(text.parse(), Ok(public));
+        let mut refused = 0;
+        for i in 0..text.len() {
+            for other in [&text[..i], &format!("{}{}{}", &text[..i], 'A', &text[i + 1..])] {
+                refused += usize::from(*other != text && other.parse::<RelayPublic>().is_err());
+                assert!(*other == text || other.parse::<RelayPublic>().is_err(), "{other}");
+            }
+        }
+        println!("{refused} texts, 0 accepted");
+        for low in [0u8, 1] {
+            let mut bytes = [0; 32];
+            bytes[0] = low;
+            assert!(RelayPublic::from_bytes(bytes).is_err());
+            assert!(bs58::encode(bytes).with_check().into_string().parse::<RelayPublic>().is_err());
+        }
     }
 
     #[test]

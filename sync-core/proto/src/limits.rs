@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const FRAME_BYTES_MAX: usize = 65_535;
 /// Plain bytes in one frame: leaves room for a 16-byte authentication tag.
 pub const FRAME_PLAIN_BYTES_MAX: usize = FRAME_BYTES_MAX - 16;
+/// Plain bytes in a device's first frame, beside the header, the keys and the tags of the handshake.
+pub const FIRST_FRAME_PLAIN_BYTES_MAX: usize = FRAME_BYTES_MAX - 165;
 /// Plain bytes in one frame from a relay: the WebSocket layer keeps a buffer of the largest frame it ever wrote
 /// for each connection, and a relay has tens of thousands.
 pub const RELAY_FRAME_PLAIN_BYTES: usize = 16 * 1024;

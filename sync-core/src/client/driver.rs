@@ -11,7 +11,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use dinh_proto::error::SessionError;
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, RelayPublic};
 use dinh_proto::session::Reconnect;
 use dinh_proto::time::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -146,8 +146,15 @@ impl Shared {
     }
 }
 
-/// A connection and its channel binding.
-type Dialled = Result<(Box<Connection>, [u8; 32]), ConnectError>;
+/// A connection, the key that the relay at its other end must prove, and what the handshake needs besides.
+struct Opened {
+    connection: Box<Connection>,
+    relay: RelayPublic,
+    binding: [u8; 32],
+    seed: [u8; 32],
+}
+
+type Dialled = Result<Opened, ConnectError>;
 type Attempt = Pin<Box<dyn Future<Output = Dialled>>>;
 
 enum Transport {
@@ -348,10 +355,13 @@ impl Driver {
         let Some(url) = self.relay.borrow_and_update().clone() else { return };
         tracing::debug!(%url, "connecting");
         self.replica.handle_connecting();
+        let relay = *url.key();
         let dialling = connect(url, self.timeouts.connect);
-        let attempt = Box::pin(async {
+        let attempt = Box::pin(async move {
             let (socket, binding) = dialling.await?;
-            Ok((Box::new(Connection::new(socket)), binding))
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(ConnectError::Randomness)?;
+            Ok(Opened { connection: Box::new(Connection::new(socket)), relay, binding, seed })
         });
         self.transport = Transport::Dialling { attempt, since: now };
     }
@@ -359,9 +369,9 @@ impl Driver {
     fn handle_dialled(&mut self, result: Dialled) {
         let now = self.now();
         match result {
-            Ok((connection, binding)) => {
+            Ok(Opened { connection, relay, binding, seed }) => {
                 self.shared.connections.fetch_add(1, Ordering::Relaxed);
-                self.replica.handle_connected(now, binding);
+                self.replica.handle_connected(now, &relay, binding, seed);
                 self.transport = Transport::Open(connection);
             }
             Err(error) => {

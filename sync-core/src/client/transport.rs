@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use dinh_proto::keys::RelayPublic;
 use dinh_proto::limits;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -25,10 +26,12 @@ const WRITE_BUFFER_BYTES_MAX: usize = 4 * limits::FRAME_BYTES_MAX;
 
 pub(super) type Socket = WebSocketStream<TcpStream>;
 
-/// The address of a relay: `ws://host:port/dinh/v1`. The path may be left out.
+/// The address of a relay with the key that it must prove: `ws://host:port/dinh/v1#key`. The path may be left out. A
+/// relay prints its key when it starts, and `dinh-relay key` prints it at any time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayUrl {
     uri: Uri,
+    key: RelayPublic,
     host: String,
     port: u16,
 }
@@ -38,7 +41,9 @@ pub struct RelayUrl {
 #[non_exhaustive]
 pub enum BadRelayUrl {
     /// It does not read as an address.
-    #[error("{url:?} is not an address of a relay ({reason}): it looks like ws://relay.example:4480/dinh/v1")]
+    #[error(
+        "{url:?} is not an address of a relay ({reason}): it looks like ws://relay.example:4480/dinh/v1#KEY"
+    )]
     Malformed {
         /// What was given.
         url: String,
@@ -50,6 +55,17 @@ pub enum BadRelayUrl {
     Scheme {
         /// What was given.
         url: String,
+    },
+    /// The relay's key is not there, or has a mistake.
+    #[error(
+        "{url:?} does not end in # and the relay's key ({reason}): without it nobody could tell the relay from someone \
+         in between. The relay prints its address with the key when it starts; `dinh-relay key` prints the key"
+    )]
+    NoKey {
+        /// What was given.
+        url: String,
+        /// What is wrong.
+        reason: &'static str,
     },
     /// This build has no TLS.
     #[error(
@@ -65,7 +81,11 @@ impl RelayUrl {
     /// Reads an address.
     pub fn parse(url: &str) -> Result<Self, BadRelayUrl> {
         let malformed = |reason: &str| BadRelayUrl::Malformed { url: url.into(), reason: reason.into() };
-        let uri: Uri = url.trim().parse().map_err(|e| malformed(&format!("{e}")))?;
+        let (address, key) = match url.trim().split_once('#') {
+            Some((address, key)) => (address, Some(key)),
+            None => (url.trim(), None),
+        };
+        let uri: Uri = address.parse().map_err(|e| malformed(&format!("{e}")))?;
         match uri.scheme_str() {
             Some("ws") => {}
             Some("wss") => return Err(BadRelayUrl::NoTls { url: url.into() }),
@@ -88,13 +108,21 @@ impl RelayUrl {
         } else {
             uri
         };
-        Ok(Self { uri, host, port })
+        let no_key = |reason| BadRelayUrl::NoKey { url: url.into(), reason };
+        let key = key.ok_or_else(|| no_key("there is no #"))?;
+        let key = key.parse().map_err(|_| no_key("what follows # is not a key, or has a mistake"))?;
+        Ok(Self { uri, key, host, port })
+    }
+
+    /// The key that the relay must prove.
+    pub fn key(&self) -> &RelayPublic {
+        &self.key
     }
 }
 
 impl fmt::Display for RelayUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.uri.fmt(f)
+        write!(f, "{}#{}", self.uri, self.key)
     }
 }
 
@@ -117,6 +145,8 @@ pub(super) enum ConnectError {
     Status(u16),
     #[error("the other side is not a relay: {0}")]
     NotAWebSocket(WsError),
+    #[error("the operating system gives no randomness: {0}")]
+    Randomness(getrandom::Error),
     #[error("the other side is not a Dinh relay: its answer has {0} Dinh-Challenge header")]
     Challenge(&'static str),
 }
@@ -169,11 +199,20 @@ fn challenge(headers: &HeaderMap) -> Result<[u8; 32], ConnectError> {
 
 #[cfg(test)]
 mod tests {
+    use dinh_proto::keys::RelayKey;
+
     use super::*;
 
     #[test]
     fn addresses_are_read_and_refused_with_a_reason() {
-        let read = |url: &str| RelayUrl::parse(url).map(|u| (u.host.clone(), u.port, u.to_string()));
+        let key = RelayKey::from_seed(&[1; 32]).public();
+        let with_key = |url: &str| format!("{}#{key} ", url.trim_end());
+        let read = |url: &str| {
+            RelayUrl::parse(&with_key(url)).map(|u| {
+                assert_eq!((u.key(), RelayUrl::parse(&u.to_string())), (&key, Ok(u.clone())));
+                (u.host.clone(), u.port, u.uri.to_string())
+            })
+        };
         let ok = |host: &str, port, url: &str| Ok((host.to_owned(), port, url.to_owned()));
         assert_eq!(read("ws://h:4480/dinh/v1"), ok("h", 4480, "ws://h:4480/dinh/v1"));
         assert_eq!(read("ws://h:4480"), ok("h", 4480, "ws://h:4480/dinh/v1"));
@@ -191,6 +230,19 @@ mod tests {
             );
         }
         assert!(RelayUrl::parse("wss://h").unwrap_err().to_string().contains("TLS"));
+    }
+
+    #[test]
+    fn an_address_without_the_relay_s_key_is_refused_and_says_where_the_key_is() {
+        let key = RelayKey::from_seed(&[1; 32]).public().to_string();
+        let mut mistaken = key.clone();
+        mistaken.replace_range(..1, if key.starts_with('A') { "B" } else { "A" });
+        for tail in ["", "#", "#abc", &format!("#{mistaken}"), &format!("#{key}{key}"), &format!("#{key}#")] {
+            let error = RelayUrl::parse(&format!("ws://h:1/dinh/v1{tail}")).unwrap_err();
+            assert!(matches!(error, BadRelayUrl::NoKey { .. }), "{tail}: {error}");
+            assert!(error.to_string().contains("dinh-relay key"), "{error}");
+        }
+        assert!(RelayUrl::parse(&format!("ws://h:1#{key}")).is_ok());
     }
 
     #[test]

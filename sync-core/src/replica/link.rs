@@ -7,6 +7,7 @@ use dinh_proto::channel::Binding;
 use dinh_proto::error::{CloseCode, Fate, RejectCode, SessionError};
 use dinh_proto::ids::{Author, Cursor, ItemId, Seq, SpaceId};
 use dinh_proto::item::SpaceSum;
+use dinh_proto::keys::RelayPublic;
 use dinh_proto::limits;
 use dinh_proto::ranges::Ranges;
 use dinh_proto::session::{DeviceEvent, DeviceSession};
@@ -75,11 +76,12 @@ impl<S: Store> Replica<S> {
         self.link_state = LinkState::Connecting;
     }
 
-    /// A transport to the relay is open; `binding` is what it gave both ends.
-    pub fn handle_connected(&mut self, now: Now, binding: [u8; 32]) {
+    /// A transport is open to what should be the relay that has the key `relay`; `binding` is what it gave both ends.
+    /// `seed` is 32 random bytes that serve this connection alone.
+    pub fn handle_connected(&mut self, now: Now, relay: &RelayPublic, binding: [u8; 32], seed: [u8; 32]) {
         self.connections += 1;
         let hello = Hello { cursor: self.cursor, backfills: self.backfills.values().copied().collect() };
-        let session = DeviceSession::new(self.key.clone(), Binding(binding), hello, now.mono);
+        let session = DeviceSession::new(&self.key, relay, Binding(binding), seed, hello, now.mono);
         self.link_state = LinkState::Connecting;
         self.link = Some(Link {
             session,

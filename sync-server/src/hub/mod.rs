@@ -21,9 +21,9 @@ use dinh_proto::charter::Charter;
 use dinh_proto::error::{CloseCode, PeerMisbehaved, SessionError};
 use dinh_proto::ids::{DeviceId, Seq, SpaceId};
 use dinh_proto::item::{Item, Kind, RawItem};
-use dinh_proto::keys::DevicePublic;
+use dinh_proto::keys::{DevicePublic, RelayKey};
 use dinh_proto::limits;
-use dinh_proto::session::RelayEvent;
+use dinh_proto::session::{RelayEvent, RelaySession};
 use dinh_proto::time::{Timestamp, WallTime};
 use dinh_proto::wire::{ChainSet, Ephemeral, Hello, Welcome};
 use rand_chacha::ChaCha8Rng;
@@ -96,6 +96,7 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct Hub {
     config: HubConfig,
+    key: RelayKey,
     epochs: EpochHistory,
     rng: ChaCha8Rng,
     branches: BTreeMap<SpaceId, Charter>,
@@ -123,11 +124,12 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub over a log whose last place is `head`. Follow with [`Hub::load_entry`] for each item of the log and
+    /// A hub over a log whose last place is `head`, known to devices by `key`. Follow with [`Hub::load_entry`] for each item of the log and
     /// [`Hub::load_charters`] for its charter records.
-    pub fn new(config: HubConfig, epochs: EpochHistory, head: Seq, seed: [u8; 32]) -> Self {
+    pub fn new(config: HubConfig, key: RelayKey, epochs: EpochHistory, head: Seq, seed: [u8; 32]) -> Self {
         Self {
             config,
+            key,
             epochs,
             rng: ChaCha8Rng::from_seed(seed),
             branches: BTreeMap::new(),
@@ -200,10 +202,12 @@ impl Hub {
         self.durable
     }
 
-    /// A connection was accepted; `binding` is what the transport gave both ends.
-    pub fn handle_connected(&mut self, now: Timestamp, peer: PeerId, binding: [u8; 32]) {
+    /// A connection was accepted; `binding` is what the transport gave both ends. `seed` is 32 random bytes that serve
+    /// this connection alone.
+    pub fn handle_connected(&mut self, now: Timestamp, peer: PeerId, binding: [u8; 32], seed: [u8; 32]) {
         self.stats.connected += 1;
-        self.peers.insert(peer, Peer::new(Binding(binding), now));
+        let session = RelaySession::new(&self.key, Binding(binding), seed, now);
+        self.peers.insert(peer, Peer::new(session));
         if self.stopping {
             self.with_peer(peer, |p| p.session.close(CloseCode::GoingAway, 0));
         }

@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use dinh_proto::channel::Binding;
 use dinh_proto::ids::{DeviceId, Seq, SpaceId};
 use dinh_proto::session::RelaySession;
-use dinh_proto::time::Timestamp;
 use dinh_proto::wire::{Fetch, Scope};
 
 /// An item that waits for its verdict.
@@ -77,9 +75,9 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(binding: Binding, now: Timestamp) -> Self {
+    pub(super) fn new(session: RelaySession) -> Self {
         Self {
-            session: RelaySession::new(binding, now),
+            session,
             device: None,
             cursor: Seq(0),
             fresh: false,

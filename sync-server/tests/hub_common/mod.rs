@@ -11,12 +11,17 @@ use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Ro
 use dinh_proto::error::{CloseCode, RejectCode, SessionError};
 use dinh_proto::ids::{CharterTag, Cursor, DocId, ItemId, LogEpoch, MemberId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place};
-use dinh_proto::keys::{DeviceKey, SignKey};
+use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::{Hello, Message, MessageReader, write_message};
 use dinh_server::hub::{Effect, Hub, HubConfig, PeerId};
 use dinh_server::log::{EpochHistory, IndexEntry};
+
+/// The relay's.
+pub fn relay_key() -> RelayKey {
+    RelayKey::from_seed(&[77; 32])
+}
 
 pub const EPOCH: LogEpoch = LogEpoch([9; 8]);
 
@@ -92,7 +97,13 @@ impl Client {
                 }
             }
             End::Raw { channel, reader, .. } => {
-                reader.push(channel.open(frame).expect("the relay's frames open"));
+                match channel.open(frame) {
+                    Ok(plain) => reader.push(&plain),
+                    Err(SessionError::ClosedByPeer { code, retry_after_ms, detail }) => {
+                        self.messages.push(Message::Close { code, retry_after_ms, detail });
+                    }
+                    Err(error) => panic!("the relay's frames open: {error}"),
+                }
                 while let Some((message, _)) = reader.next_message().expect("the relay's messages read") {
                     self.messages.push(message);
                 }
@@ -167,7 +178,7 @@ impl World {
     /// A relay that starts over a log with these items.
     pub fn over(config: HubConfig, items: Vec<Item>) -> Self {
         let head = Seq(items.len() as u64);
-        let mut hub = Hub::new(config, EpochHistory::new(EPOCH), head, [1; 32]);
+        let mut hub = Hub::new(config, relay_key(), EpochHistory::new(EPOCH), head, [1; 32]);
         for (item, seq) in items.iter().zip(1..) {
             hub.load_entry(&IndexEntry::of(Seq(seq), item.as_raw()));
         }
@@ -190,6 +201,11 @@ impl World {
         binding
     }
 
+    /// The device's end of a connection, to a relay with this key.
+    pub fn channel(id: u64, key: &DeviceKey, relay: &RelayKey) -> Channel {
+        Channel::device(key, &relay.public(), Binding(Self::binding(id)), [7; 32])
+    }
+
     /// Connects a device; what follows from it has happened when this returns.
     pub fn connect(&mut self, key: &DeviceKey, cursor: Option<u64>) -> u64 {
         let cursor = cursor.map(|seq| Cursor { epoch: EPOCH, seq: Seq(seq) });
@@ -199,8 +215,15 @@ impl World {
     pub fn connect_with(&mut self, key: &DeviceKey, hello: Hello) -> u64 {
         let id = self.next;
         self.next += 1;
-        self.hub.handle_connected(self.now, PeerId(id), Self::binding(id));
-        let session = DeviceSession::new(key.clone(), Binding(Self::binding(id)), hello, self.now);
+        self.hub.handle_connected(self.now, PeerId(id), Self::binding(id), [8; 32]);
+        let session = DeviceSession::new(
+            key,
+            &relay_key().public(),
+            Binding(Self::binding(id)),
+            [7; 32],
+            hello,
+            self.now,
+        );
         self.clients.insert(id, Client::new(End::Session(Box::new(session))));
         self.run();
         id
@@ -210,8 +233,8 @@ impl World {
     pub fn connect_raw(&mut self, key: &DeviceKey) -> u64 {
         let id = self.next;
         self.next += 1;
-        self.hub.handle_connected(self.now, PeerId(id), Self::binding(id));
-        let channel = Channel::device(key.clone(), Binding(Self::binding(id)));
+        self.hub.handle_connected(self.now, PeerId(id), Self::binding(id), [8; 32]);
+        let channel = Self::channel(id, key, &relay_key());
         let raw = End::Raw { channel, outgoing: Vec::new(), reader: MessageReader::default() };
         self.clients.insert(id, Client::new(raw));
         self.run();
@@ -219,11 +242,15 @@ impl World {
     }
 
     /// Sends plain bytes as one frame of a raw end, with the handshake if it is the first; `spoil` may change the
-    /// finished frame.
+    /// finished frame. Where the channel is closed, they go as they are.
     pub fn send_plain(&mut self, id: u64, plain: &[u8], spoil: impl FnOnce(&mut Vec<u8>)) {
         let mut frame = Vec::new();
         let End::Raw { channel, outgoing, .. } = &mut self.client(id).end else { panic!("not a raw end") };
-        channel.seal(plain, &mut frame);
+        if channel.can_seal() {
+            channel.seal(plain, &mut frame);
+        } else {
+            frame.extend(plain);
+        }
         spoil(&mut frame);
         outgoing.push(frame);
         self.run();

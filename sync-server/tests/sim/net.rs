@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use dinh_proto::channel::{Binding, Channel};
+use dinh_proto::error::SessionError;
 use dinh_proto::ids::{DeviceId, ItemId, Seq};
 use dinh_proto::item::RawItem;
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, RelayKey};
 use dinh_proto::limits;
 use dinh_proto::wire::{Message, MessageReader, Scope};
 
@@ -14,7 +15,7 @@ use dinh_proto::wire::{Message, MessageReader, Scope};
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) phone: usize,
-    pub(crate) binding: [u8; 32],
+    pub(crate) keys: ConnKeys,
     pub(crate) up: Direction,
     pub(crate) down: Direction,
     /// The phone's end is open.
@@ -22,6 +23,27 @@ pub(crate) struct Conn {
     /// The relay's end is open.
     pub(crate) relay_open: bool,
     pub(crate) tap: Tap,
+}
+
+/// What both ends of a connection are given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConnKeys {
+    pub(crate) binding: [u8; 32],
+    /// The device's and the relay's randomness for the handshake.
+    pub(crate) device_seed: [u8; 32],
+    pub(crate) relay_seed: [u8; 32],
+}
+
+impl ConnKeys {
+    /// All of it from one random draw.
+    pub(crate) fn new(binding: [u8; 32]) -> Self {
+        Self { binding, device_seed: binding.map(|b| b ^ 0x55), relay_seed: binding.map(|b| b ^ 0xaa) }
+    }
+}
+
+/// The key of the one relay, which keeps it over restarts and restored copies of its log.
+pub(crate) fn relay_key() -> RelayKey {
+    RelayKey::from_seed(&[77; 32])
 }
 
 /// Frames to one side.
@@ -47,13 +69,16 @@ pub(crate) struct Said {
     pub(crate) names: Vec<String>,
 }
 
-/// Reads both directions of a connection as a third party could that holds the device's key.
+/// Reads both directions of a connection, as only someone can who has every key and seed: with a second pair of channels
+/// that is kept in step with the first.
 #[derive(Debug)]
 pub(crate) struct Tap {
     device: DeviceId,
-    up: Channel,
+    /// Opens what goes up.
+    relay_end: Channel,
     up_reader: MessageReader,
-    down: Channel,
+    /// Opens what goes down.
+    device_end: Channel,
     down_reader: MessageReader,
     next_put: u64,
     unanswered: BTreeMap<u64, ItemId>,
@@ -63,12 +88,13 @@ pub(crate) struct Tap {
 }
 
 impl Tap {
-    pub(crate) fn new(key: &DeviceKey, binding: [u8; 32]) -> Self {
+    pub(crate) fn new(key: &DeviceKey, keys: &ConnKeys) -> Self {
+        let (relay, binding) = (relay_key(), Binding(keys.binding));
         Self {
             device: key.public().id(),
-            up: Channel::relay(Binding(binding)),
+            relay_end: Channel::relay(&relay, binding, keys.relay_seed),
             up_reader: MessageReader::default(),
-            down: Channel::device(key.clone(), Binding(binding)),
+            device_end: Channel::device(key, &relay.public(), binding, keys.device_seed),
             down_reader: MessageReader::default(),
             next_put: 0,
             unanswered: BTreeMap::new(),
@@ -81,8 +107,9 @@ impl Tap {
     /// A frame that the phone sent.
     pub(crate) fn up(&mut self, frame: &[u8]) -> Said {
         assert!(frame.len() <= limits::FRAME_BYTES_MAX, "a frame of {} bytes", frame.len());
-        let plain = self.up.open(frame).expect("a phone's frames open");
-        self.up_reader.push(plain);
+        let plain = self.relay_end.open(frame).expect("a phone's frames open");
+        self.up_reader.push(&plain);
+        repeat(&mut self.device_end, &plain, frame);
         let mut said = Said::default();
         while let Some((message, len)) = self.up_reader.next_message().expect("a phone's messages parse") {
             said.note(&message);
@@ -107,9 +134,18 @@ impl Tap {
     /// A frame that the relay sent.
     pub(crate) fn down(&mut self, frame: &[u8]) -> Said {
         assert!(frame.len() <= limits::FRAME_BYTES_MAX, "a frame of {} bytes", frame.len());
-        let plain = self.down.open(frame).expect("the relay's frames open");
-        self.down_reader.push(plain);
         let mut said = Said::default();
+        let plain = match self.device_end.open(frame) {
+            Ok(plain) => plain,
+            // The relay's last words to who has not shown who it is.
+            Err(SessionError::ClosedByPeer { code, retry_after_ms, detail }) => {
+                said.note(&Message::Close { code, retry_after_ms, detail });
+                return said;
+            }
+            Err(error) => panic!("the relay's frames open: {error}"),
+        };
+        self.down_reader.push(&plain);
+        repeat(&mut self.relay_end, &plain, frame);
         while let Some((message, len)) = self.down_reader.next_message().expect("the relay's messages parse")
         {
             said.note(&message);
@@ -147,6 +183,13 @@ impl Tap {
         }
         said
     }
+}
+
+/// Seals what the true end sealed: a handshake goes on only when both ends of it have done their part.
+fn repeat(end: &mut Channel, plain: &[u8], frame: &[u8]) {
+    let mut again = Vec::new();
+    end.seal(plain, &mut again);
+    assert_eq!(again, frame, "the same keys and seeds make the same frames");
 }
 
 impl Said {

@@ -13,6 +13,7 @@ use dinh_proto::time::{Timestamp, WallTime};
 use rand_chacha::rand_core::RngCore;
 
 use crate::hub_peer;
+use crate::net::relay_key;
 use crate::options::below;
 use crate::spy::{Image, Medium, SpyStore};
 use crate::truth::Must;
@@ -362,11 +363,11 @@ impl World {
     }
 
     pub(crate) fn connected(&mut self, p: usize, conn: u64, phone_life: u64, relay_life: u64) {
-        let binding = self.conns.get(&conn).filter(|c| c.phone_open && c.relay_open).map(|c| c.binding);
+        let keys = self.conns.get(&conn).filter(|c| c.phone_open && c.relay_open).map(|c| c.keys);
         let phone = &self.phones[p];
         let waits = phone.life == phone_life && phone.connecting && !phone.suspended;
         let relay_there = self.relay.node.is_some() && self.relay.life == relay_life;
-        let Some(binding) = binding.filter(|_| waits && phone.network && relay_there) else {
+        let Some(keys) = keys.filter(|_| waits && phone.network && relay_there) else {
             self.conns.remove(&conn);
             if waits {
                 self.disconnected(p);
@@ -378,12 +379,12 @@ impl World {
         self.phones[p].conn = Some(conn);
         let now = self.mono();
         if let Some(node) = &mut self.relay.node {
-            node.hub.handle_connected(now, hub_peer(conn), binding);
+            node.hub.handle_connected(now, hub_peer(conn), keys.binding, keys.relay_seed);
         }
         self.pump_relay();
         let now = self.now_of(p);
         if let Some(replica) = &mut self.phones[p].replica {
-            replica.handle_connected(now, binding);
+            replica.handle_connected(now, &relay_key().public(), keys.binding, keys.device_seed);
         }
         self.pump_phone(p);
     }

@@ -11,6 +11,7 @@ use dinh_server::hub::{Effect, Hub, HubConfig};
 use dinh_server::log::{LogError, RedbLog};
 use rand_chacha::rand_core::RngCore;
 
+use crate::net::relay_key;
 use crate::world::{Happening, SECOND, World};
 use crate::{hub_conn, hub_peer};
 
@@ -60,7 +61,7 @@ impl World {
         self.rng.fill_bytes(&mut epoch.0);
         let seed = self.seed32();
         let log = RedbLog::with_backend(self.relay.disk.file(), epoch).expect("a healthy log opens");
-        let mut hub = Hub::new(HubConfig::default(), log.epochs().clone(), log.head(), seed);
+        let mut hub = Hub::new(HubConfig::default(), relay_key(), log.epochs().clone(), log.head(), seed);
         let mut charter = Vec::new();
         let mut found = Vec::new();
         log.entries(Seq(1), |entry| {

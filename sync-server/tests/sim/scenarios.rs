@@ -11,6 +11,7 @@ use dinh_proto::wire::Hello;
 use rand_chacha::rand_core::RngCore;
 
 use crate::hub_peer;
+use crate::net::{ConnKeys, relay_key};
 use crate::options::Options;
 use crate::workload::member;
 use crate::world::{SECOND, World};
@@ -69,8 +70,11 @@ impl World {
         let peer = hub_peer(1 << 40);
         let key = self.phones[p].key.clone();
         let now = self.mono();
-        let mut device = DeviceSession::new(key, Binding([5; 32]), Hello::default(), now);
-        self.relay.node.as_mut().expect("up").hub.handle_connected(now, peer, [5; 32]);
+        let keys = ConnKeys::new([5; 32]);
+        let (relay, binding) = (relay_key().public(), Binding(keys.binding));
+        let mut device = DeviceSession::new(&key, &relay, binding, keys.device_seed, Hello::default(), now);
+        let hub = &mut self.relay.node.as_mut().expect("up").hub;
+        hub.handle_connected(now, peer, keys.binding, keys.relay_seed);
         let mut told = None;
         let mut put = false;
         for _ in 0..100 {

@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
-use crate::net::{Conn, Direction, Tap};
+use crate::net::{Conn, ConnKeys, Direction, Tap};
 use crate::options::{Options, between, chance};
 use crate::phone::Phone;
 use crate::relay::Relay;
@@ -308,13 +308,13 @@ impl World {
     }
 
     pub(crate) fn new_conn(&mut self, phone: usize) -> u64 {
-        let binding = self.seed32();
+        let keys = ConnKeys::new(self.seed32());
         let id = self.next_conn;
         self.next_conn += 1;
-        let tap = Tap::new(&self.phones[phone].key, binding);
+        let tap = Tap::new(&self.phones[phone].key, &keys);
         let conn = Conn {
             phone,
-            binding,
+            keys,
             up: Direction::default(),
             down: Direction::default(),
             phone_open: true,

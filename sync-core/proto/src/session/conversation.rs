@@ -1,4 +1,4 @@
-use crate::channel::Channel;
+use crate::channel::{Channel, write_refusal};
 use crate::error::{CloseCode, PeerMisbehaved, SessionError};
 use crate::keys::DevicePublic;
 use crate::limits;
@@ -12,6 +12,8 @@ pub(super) struct Conversation {
     reader: MessageReader,
     /// Plain bytes that wait for frames.
     out: Vec<u8>,
+    /// A frame in the clear that says why there is no channel: a relay's only words then.
+    refusal: Option<Vec<u8>>,
     /// Bytes of `Items` and `Put` that this side may still send; a message may overdraw it once.
     may_send: i64,
     /// Bytes that the peer may still send.
@@ -30,6 +32,7 @@ impl Conversation {
             channel,
             reader: MessageReader::default(),
             out: Vec::new(),
+            refusal: None,
             may_send: limits::CREDIT_BYTES as i64,
             may_receive: limits::CREDIT_BYTES as i64,
             taken: 0,
@@ -92,7 +95,7 @@ impl Conversation {
         self.last_received = now;
         self.ping_sent = false;
         match self.channel.open(frame) {
-            Ok(plain) => self.reader.push(plain),
+            Ok(plain) => self.reader.push(&plain),
             Err(e) => self.fail(e),
         }
     }
@@ -146,6 +149,9 @@ impl Conversation {
             self.close_with(code, 0, detail, error);
         } else if self.ended.is_none() {
             self.ended = Some(error);
+            if !self.channel.can_seal() {
+                self.out = Vec::new();
+            }
         }
     }
 
@@ -155,15 +161,32 @@ impl Conversation {
     }
 
     fn close_with(&mut self, code: CloseCode, retry_after_ms: u32, detail: String, error: SessionError) {
-        if self.ended.is_none() {
-            self.send(&Message::Close { code, retry_after_ms, detail });
-            self.ended = Some(error);
+        if self.ended.is_some() {
+            return;
         }
+        if self.channel.can_seal() {
+            self.send(&Message::Close { code, retry_after_ms, detail });
+        } else {
+            self.out = Vec::new();
+            if self.channel.is_relay() {
+                write_refusal(code, retry_after_ms, &detail, self.refusal.insert(Vec::new()));
+            }
+        }
+        self.ended = Some(error);
     }
 
     /// Appends one frame to `buf`; false if there is nothing to send.
     pub(super) fn poll_transmit(&mut self, buf: &mut Vec<u8>) -> bool {
-        if self.out.is_empty() {
+        if let Some(refusal) = self.refusal.take() {
+            buf.extend_from_slice(&refusal);
+            return true;
+        }
+        if !self.channel.can_seal() {
+            return false;
+        }
+        // A first message that spans frames goes on only after the answer to the first of them.
+        let is_awaited = self.ended.is_none() && self.channel.owes_first() && self.reader.is_midway();
+        if self.out.is_empty() && !is_awaited {
             return false;
         }
         let n = self.out.len().min(self.channel.room());

@@ -6,7 +6,7 @@ use super::conversation::Conversation;
 use crate::channel::{Binding, Channel};
 use crate::error::{CloseCode, PeerMisbehaved, RejectCode, SessionError};
 use crate::ids::{ItemId, LogEpoch, Seq, SpaceId};
-use crate::keys::DeviceKey;
+use crate::keys::{DeviceKey, RelayPublic};
 use crate::limits;
 use crate::time::Timestamp;
 use crate::wire::{CaughtUp, ChainSet, Ephemeral, Fetch, Hello, Items, Message, Put, PutItem, Welcome};
@@ -78,8 +78,17 @@ pub struct DeviceSession {
 
 impl DeviceSession {
     /// Begins a conversation: the first frame carries `hello`.
-    pub fn new(key: DeviceKey, binding: Binding, hello: Hello, now: Timestamp) -> Self {
-        let mut conversation = Conversation::new(Channel::device(key, binding), now);
+    ///
+    /// `relay` is the key that the relay must prove. `seed` is 32 random bytes that serve this connection alone.
+    pub fn new(
+        key: &DeviceKey,
+        relay: &RelayPublic,
+        binding: Binding,
+        seed: [u8; 32],
+        hello: Hello,
+        now: Timestamp,
+    ) -> Self {
+        let mut conversation = Conversation::new(Channel::device(key, relay, binding, seed), now);
         let cursor = hello.cursor.map_or(Seq(0), |c| c.seq);
         let backfills = hello.backfills.iter().map(|f| f.space).collect();
         conversation.send(&Message::Hello(hello));

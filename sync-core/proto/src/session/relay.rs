@@ -6,6 +6,7 @@ use super::conversation::Conversation;
 use crate::channel::{Binding, Channel};
 use crate::error::{CloseCode, PeerMisbehaved, RejectCode, SessionError};
 use crate::ids::{DeviceId, ItemId, Seq, SpaceId};
+use crate::keys::RelayKey;
 use crate::limits;
 use crate::time::Timestamp;
 use crate::wire::{
@@ -57,10 +58,10 @@ pub struct RelaySession {
 }
 
 impl RelaySession {
-    /// Waits for the device's first frame.
-    pub fn new(binding: Binding, now: Timestamp) -> Self {
+    /// Waits for the device's first frame. `seed` is 32 random bytes that serve this connection alone.
+    pub fn new(key: &RelayKey, binding: Binding, seed: [u8; 32], now: Timestamp) -> Self {
         Self {
-            conversation: Conversation::new(Channel::relay(binding), now),
+            conversation: Conversation::new(Channel::relay(key, binding, seed), now),
             greeted: false,
             welcomed: false,
             next_put: 0,
@@ -166,7 +167,7 @@ impl RelaySession {
         let out_of_turn = PeerMisbehaved::OutOfTurn(message.name());
         if !self.greeted {
             let Message::Hello(hello) = message else { return Err(out_of_turn.into()) };
-            let device = self.conversation.peer().ok_or(PeerMisbehaved::BadHandshake)?.id();
+            let device = self.conversation.peer().ok_or(SessionError::BadHandshake)?.id();
             self.greeted = true;
             self.events.push_back(RelayEvent::Hello { device, hello });
             return Ok(());

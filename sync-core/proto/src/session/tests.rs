@@ -1,5 +1,6 @@
 //! Both ends talk to each other in virtual time. What the hub and the replica add is tested where they are.
 
+mod channel;
 mod random;
 
 use std::collections::VecDeque;
@@ -10,7 +11,7 @@ use crate::channel::{Binding, Channel};
 use crate::error::{CloseCode, PeerMisbehaved, RejectCode, SessionError};
 use crate::ids::{Cursor, DeviceId, ItemId, LogEpoch, Seq, SpaceId};
 use crate::item::{ITEM_OVERHEAD_BYTES, SpaceSum};
-use crate::keys::DeviceKey;
+use crate::keys::{DeviceKey, RelayKey};
 use crate::limits;
 use crate::time::Timestamp;
 use crate::wire::{
@@ -24,6 +25,38 @@ const BINDING: Binding = Binding([3; 32]);
 
 fn key() -> DeviceKey {
     DeviceKey::from_seed(&[1; 32])
+}
+
+fn relay_key() -> RelayKey {
+    RelayKey::from_seed(&[2; 32])
+}
+
+fn device_channel() -> Channel {
+    Channel::device(&key(), &relay_key().public(), BINDING, [4; 32])
+}
+
+fn relay_channel() -> Channel {
+    Channel::relay(&relay_key(), BINDING, [5; 32])
+}
+
+fn device_session(hello: Hello) -> DeviceSession {
+    DeviceSession::new(&key(), &relay_key().public(), BINDING, [4; 32], hello, Timestamp(0))
+}
+
+fn relay_session() -> RelaySession {
+    RelaySession::new(&relay_key(), BINDING, [5; 32], Timestamp(0))
+}
+
+fn wire(messages: &[Message]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    messages.iter().for_each(|m| write_message(m, &mut plain));
+    plain
+}
+
+fn sealed(channel: &mut Channel, plain: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    channel.seal(plain, &mut frame);
+    frame
 }
 
 fn welcome(head: u64) -> Welcome {
@@ -59,6 +92,8 @@ struct Pair {
     now: Timestamp,
     up: VecDeque<Vec<u8>>,
     down: VecDeque<Vec<u8>>,
+    /// Every frame so far, with whether it is the device's.
+    history: Vec<(bool, Vec<u8>)>,
     /// Frames and bytes, device to relay and back.
     sent: [(usize, usize); 2],
 }
@@ -66,11 +101,12 @@ struct Pair {
 impl Pair {
     fn new(hello: Hello) -> Self {
         Self {
-            device: DeviceSession::new(key(), BINDING, hello, Timestamp(0)),
-            relay: RelaySession::new(BINDING, Timestamp(0)),
+            device: device_session(hello),
+            relay: relay_session(),
             now: Timestamp(0),
             up: VecDeque::new(),
             down: VecDeque::new(),
+            history: Vec::new(),
             sent: [(0, 0); 2],
         }
     }
@@ -106,6 +142,30 @@ impl Pair {
         assert!(frame.len() <= limits::FRAME_BYTES_MAX);
         self.sent[direction].0 += 1;
         self.sent[direction].1 += frame.len();
+        self.history.push((direction == 0, frame.to_vec()));
+    }
+
+    /// The device's and the relay's channel once more, as they are now: for frames of one's own making.
+    fn twins(&self) -> (Channel, Channel) {
+        let (mut device, mut relay) = (device_channel(), relay_channel());
+        for (up, frame) in &self.history {
+            let (from, to) = if *up { (&mut device, &mut relay) } else { (&mut relay, &mut device) };
+            let plain = to.open(frame).unwrap();
+            assert_eq!(&sealed(from, &plain), frame);
+        }
+        (device, relay)
+    }
+
+    /// The relay hears these from the device's place.
+    fn say_up(&mut self, messages: &[Message]) {
+        let frame = sealed(&mut self.twins().0, &wire(messages));
+        self.relay.handle_frame(self.now, &frame.into());
+    }
+
+    /// The device hears these from the relay's place.
+    fn say_down(&mut self, messages: &[Message]) {
+        let frame = sealed(&mut self.twins().1, &wire(messages));
+        self.device.handle_frame(self.now, &frame);
     }
 
     fn deliver_up(&mut self) {
@@ -185,7 +245,7 @@ fn an_idle_reconnect_is_one_round_trip_below_512_bytes_whatever_is_followed() {
         println!("head {head}: up {up:?}, down {down:?} (frames, bytes)");
         assert_eq!((up.0, down.0), (1, 1), "one frame each way");
         // The place is in `Hello`, `Welcome` and `CaughtUp`; everything else is fixed.
-        assert_eq!(up.1 + down.1, 204 + 3 * crate::codec::uleb_len(head));
+        assert_eq!(up.1 + down.1, 252 + 3 * crate::codec::uleb_len(head));
         totals.push(up.1 + down.1);
         assert!(matches!(pair.relay.poll_event(), Some(RelayEvent::Hello { .. })));
         assert!(matches!(pair.device.poll_event(), Some(DeviceEvent::Welcomed(_))));
@@ -258,22 +318,20 @@ fn credit_stops_the_device_and_nothing_that_was_given_to_it_is_lost() {
 #[test]
 fn a_peer_that_ignores_its_credit_is_closed() {
     let mut pair = Pair::flowing();
-    let mut frame = Vec::new();
     let put = Message::Put(Put { items: vec![PutItem { bridged: false, bytes: blob(1, 50_000) }] });
-    write_message(&put, &mut frame);
+    let put = wire(&[put]);
+    let (mut device, _) = pair.twins();
     for _ in 0..6 {
-        pair.relay.handle_frame(pair.now, &frame.clone().into());
+        pair.relay.handle_frame(pair.now, &sealed(&mut device, &put).into());
         assert!(!pair.relay.is_ended());
     }
-    pair.relay.handle_frame(pair.now, &frame.into());
+    pair.relay.handle_frame(pair.now, &sealed(&mut device, &put).into());
     assert_eq!(pair.relay_end(), PeerMisbehaved::CreditExceeded.into());
     pair.settle();
     assert!(closed(CloseCode::Misbehaved)(&pair.device_end()));
     // Nor may it be given more than there is.
     let mut pair = Pair::flowing();
-    let mut frame = Vec::new();
-    write_message(&Message::Credit(1), &mut frame);
-    pair.device.handle_frame(pair.now, &frame);
+    pair.say_down(&[Message::Credit(1)]);
     assert_eq!(pair.device_end(), PeerMisbehaved::OutOfTurn("Credit").into());
 }
 
@@ -284,8 +342,8 @@ fn silence_is_probed_after_30_seconds_and_ends_after_75() {
     assert_eq!(pair.sent, [(0, 0); 2]);
     pair.pass_time(Duration::from_secs(30), true);
     let [up, down] = pair.sent;
-    // Both ask at the same moment and both answer: 2 bytes each.
-    assert_eq!((up.1, down.1), (4, 4));
+    // Both ask at the same moment and both answer: 2 bytes each, and a tag.
+    assert_eq!((up, down), ((2, 36), (2, 36)));
     pair.pass_time(Duration::from_secs(3_600), true);
     assert!(pair.device.is_flowing() && pair.relay.is_flowing(), "an idle connection stays");
 
@@ -339,7 +397,7 @@ fn after_a_resume_the_device_asks_at_once() {
     pair.pass_time(Duration::from_secs(10), true);
     pair.device.handle_resumed(pair.now);
     pair.settle();
-    assert_eq!(pair.sent, [(1, 2), (1, 2)]);
+    assert_eq!(pair.sent, [(1, 18), (1, 18)]);
     assert!(pair.device.is_flowing());
     // After a long sleep there is nobody to ask any more.
     pair.now = Timestamp(0) + Duration::from_secs(3_600);
@@ -426,11 +484,16 @@ fn puts_are_numbered_over_the_connection_and_each_is_answered_once() {
 
 /// What a device of one's own making sends: the first frame, and frames after it.
 fn raw_first(messages: &[Message]) -> Vec<u8> {
-    let mut plain = Vec::new();
-    messages.iter().for_each(|m| write_message(m, &mut plain));
-    let mut frame = Vec::new();
-    Channel::device(key(), BINDING).seal(&plain, &mut frame);
-    frame
+    sealed(&mut device_channel(), &wire(messages))
+}
+
+/// Takes the device's first frame and answers it with plain bytes of one's own making.
+fn answer(device: &mut DeviceSession, messages: &[Message]) {
+    let mut first = Vec::new();
+    assert!(device.poll_transmit(&mut first));
+    let mut relay = relay_channel();
+    relay.open(&first).unwrap();
+    device.handle_frame(Timestamp(0), &sealed(&mut relay, &wire(messages)));
 }
 
 #[test]
@@ -441,7 +504,7 @@ fn what_is_out_of_turn_closes_the_relay_s_end() {
     let put = || Message::Put(Put { items: Vec::new() });
     // Before Hello nothing but talk about the connection itself is allowed; before Welcome nothing else.
     for (message, before_hello) in [(put(), true), (Message::Reconcile(Vec::new()), true), (put(), false)] {
-        let mut relay = RelaySession::new(BINDING, Timestamp(0));
+        let mut relay = relay_session();
         let name = message.name();
         let messages = if before_hello { vec![message] } else { vec![hello(), message] };
         relay.handle_frame(Timestamp(0), &raw_first(&messages).into());
@@ -468,9 +531,7 @@ fn what_is_out_of_turn_closes_the_relay_s_end() {
     ];
     for message in from_a_relay_only {
         let mut pair = Pair::flowing();
-        let mut frame = Vec::new();
-        write_message(&message, &mut frame);
-        pair.relay.handle_frame(pair.now, &frame.into());
+        pair.say_up(std::slice::from_ref(&message));
         assert_eq!(pair.relay_end(), PeerMisbehaved::OutOfTurn(message.name()).into());
     }
 }
@@ -490,31 +551,23 @@ fn what_is_out_of_turn_closes_the_device_s_end() {
     ];
     for message in from_a_device_only {
         let mut pair = Pair::flowing();
-        let mut frame = Vec::new();
-        write_message(&message, &mut frame);
-        pair.device.handle_frame(pair.now, &frame);
+        pair.say_down(std::slice::from_ref(&message));
         assert_eq!(pair.device_end(), PeerMisbehaved::OutOfTurn(message.name()).into());
     }
     // A backfill that nobody asked for, and one that was.
     let mut pair = Pair::flowing();
-    let mut frame = Vec::new();
-    write_message(&backfill(), &mut frame);
-    pair.device.handle_frame(pair.now, &frame);
+    pair.say_down(&[backfill()]);
     assert!(matches!(
         pair.device_end(),
         SessionError::PeerMisbehaved(PeerMisbehaved::OutOfTurn(what)) if what.contains("backfill")
     ));
     let mut pair = Pair::flowing();
     pair.device.fetch(fetch);
-    pair.device.handle_frame(pair.now, &frame);
+    pair.say_down(&[backfill()]);
     assert!(matches!(pair.device.poll_event(), Some(DeviceEvent::Items { .. })));
     // Anything but Welcome as the answer to Hello.
-    let mut device = DeviceSession::new(key(), BINDING, Hello::default(), Timestamp(0));
-    let mut frame = Vec::new();
-    let mut plain = Vec::new();
-    write_message(&backfill(), &mut plain);
-    Channel::relay(BINDING).seal(&plain, &mut frame);
-    device.handle_frame(Timestamp(0), &frame);
+    let mut device = device_session(Hello::default());
+    answer(&mut device, &[backfill()]);
     assert_eq!(device.poll_event(), Some(DeviceEvent::Closed(PeerMisbehaved::OutOfTurn("Items").into())));
 }
 
@@ -529,13 +582,8 @@ fn a_cursor_that_moves_back_closes_the_device_s_end() {
     let good = [log(&[11, 13], 15), log(&[], 10), log(&[], 12), caught_up(10), caught_up(99)];
     let bad = [log(&[10], 10), log(&[10, 11], 12), log(&[9, 11], 12), log(&[], 9), caught_up(9)];
     for (message, taken) in good.map(|m| (m, true)).into_iter().chain(bad.map(|m| (m, false))) {
-        let mut device = DeviceSession::new(key(), BINDING, hello(10), Timestamp(0));
-        let mut plain = Vec::new();
-        write_message(&Message::Welcome(welcome(20)), &mut plain);
-        write_message(&message, &mut plain);
-        let mut frame = Vec::new();
-        Channel::relay(BINDING).seal(&plain, &mut frame);
-        device.handle_frame(Timestamp(0), &frame);
+        let mut device = device_session(hello(10));
+        answer(&mut device, &[Message::Welcome(welcome(20)), message.clone()]);
         assert!(matches!(device.poll_event(), Some(DeviceEvent::Welcomed(_))));
         let event = device.poll_event();
         let refused = event == Some(DeviceEvent::Closed(PeerMisbehaved::BadCursor.into()));

@@ -290,9 +290,7 @@ impl Message {
             Self::Pong => out.put_u8(15),
             Self::Close { code, retry_after_ms, detail } => {
                 out.put_u8(16);
-                out.put_u8(code.to_wire());
-                out.put_u32(*retry_after_ms);
-                put_detail(out, detail);
+                put_close(out, *code, *retry_after_ms, detail);
             }
         }
     }
@@ -367,11 +365,10 @@ impl Message {
             13 => Self::Credit(r.uleb("credit")?),
             14 => Self::Ping,
             15 => Self::Pong,
-            16 => Self::Close {
-                code: CloseCode::from_wire(r.u8("close code")?)?,
-                retry_after_ms: r.u32("retry after")?,
-                detail: r.text(limits::DETAIL_BYTES_MAX, "detail")?.to_owned(),
-            },
+            16 => {
+                let (code, retry_after_ms, detail) = get_close(&mut r)?;
+                Self::Close { code, retry_after_ms, detail }
+            }
             _ => return Ok(None),
         };
         r.finish("message")?;
@@ -497,6 +494,20 @@ fn sorted<T, K: Ord>(list: &[T], key: impl Fn(&T) -> K, what: &'static str) -> R
 
 fn shared(body: &Bytes, part: &[u8]) -> Bytes {
     body.slice_ref(part)
+}
+
+/// The body of `Close`, which a refusal in the clear shares.
+pub(crate) fn put_close(out: &mut Vec<u8>, code: CloseCode, retry_after_ms: u32, detail: &str) {
+    out.put_u8(code.to_wire());
+    out.put_u32(retry_after_ms);
+    put_detail(out, detail);
+}
+
+/// See [`put_close`].
+pub(crate) fn get_close(r: &mut Reader<'_>) -> Result<(CloseCode, u32, String), InvalidMessage> {
+    let code = CloseCode::from_wire(r.u8("close code")?)?;
+    let retry_after_ms = r.u32("retry after")?;
+    Ok((code, retry_after_ms, r.text(limits::DETAIL_BYTES_MAX, "detail")?.to_owned()))
 }
 
 /// Writes at most [`limits::DETAIL_BYTES_MAX`] bytes of `detail`, cut between characters.

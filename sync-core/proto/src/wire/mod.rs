@@ -10,6 +10,8 @@ pub use message::{
     Ack, CaughtUp, ChainSet, Ephemeral, Fetch, Hello, Items, Message, Put, PutItem, Reject, Scope, Welcome,
 };
 
+pub(crate) use message::{get_close, put_close};
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::codec::{Write, uleb_len};
@@ -38,6 +40,11 @@ impl MessageReader {
     /// Adds bytes in order. The buffer never holds more than one message and one frame.
     pub fn push(&mut self, plain: &[u8]) {
         self.buffer.extend_from_slice(plain);
+    }
+
+    /// Whether a message has begun that is not whole yet.
+    pub fn is_midway(&self) -> bool {
+        !self.buffer.is_empty()
     }
 
     /// The next whole message with its size on the wire, or `None` until more bytes come.

@@ -3,13 +3,13 @@
 use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{AutoCommit, ObjType, ROOT, ReadDoc};
 use bytes::Bytes;
-use dinh_proto::channel::{Binding, Channel};
+use dinh_proto::channel::{Binding, Channel, write_refusal};
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
 use dinh_proto::codec::Write;
 use dinh_proto::error::{CloseCode, RejectCode};
 use dinh_proto::ids::*;
 use dinh_proto::item::{CLEAR_KEY, Draft, ITEM_OVERHEAD_BYTES, Item, Kind, Place, SpaceSum, commitment};
-use dinh_proto::keys::{DeviceKey, SignKey};
+use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::pack::{PackContext, PackLimits, RawChange, pack, pack_in};
 use dinh_proto::ranges::Ranges;
 use dinh_proto::wire::*;
@@ -72,6 +72,9 @@ impl Catalogue {
 pub(crate) const SECRETARY: [u8; 32] = [1; 32];
 pub(crate) const MEMBER: [u8; 32] = [2; 32];
 pub(crate) const ROOT_SEED: [u8; 32] = [99; 32];
+const RELAY: [u8; 32] = [3; 32];
+const DEVICE_EPHEMERAL: [u8; 32] = [4; 32];
+const RELAY_EPHEMERAL: [u8; 32] = [5; 32];
 const SESSION: SessionId = SessionId(*b"session1");
 const SPACE: SpaceId = SpaceId(*b"a space of 16 by");
 const DOC: DocId = DocId(*b"a document 16 by");
@@ -366,18 +369,51 @@ fn welcome() -> Welcome {
     }
 }
 
-/// The two first frames of an idle reconnect.
+/// Both ends of the channel of the frame vectors.
+pub(crate) fn channels(challenge: Binding) -> (Channel, Channel) {
+    let relay = RelayKey::from_seed(&RELAY);
+    let device = Channel::device(&key(&SECRETARY), &relay.public(), challenge, DEVICE_EPHEMERAL);
+    (device, Channel::relay(&relay, challenge, RELAY_EPHEMERAL))
+}
+
+/// An idle reconnect, and a frame each way after it.
 fn frames(c: &mut Catalogue) {
-    let with = json!({ "challenge": text(&CHALLENGE.0), "seed": text(&SECRETARY) });
-    let mut plain = Vec::new();
-    write_message(&Message::Hello(hello()), &mut plain);
+    let relay_public = RelayKey::from_seed(&RELAY).public();
+    let about = "the secret of a relay";
+    c.accept("relay-key", "relay-key", about, json!({}), RELAY);
+    let mut with = json!({
+        "challenge": text(&CHALLENGE.0),
+        "seed": text(&SECRETARY),
+        "relay_seed": text(&RELAY),
+        "relay": relay_public.to_string(),
+        "device_ephemeral_seed": text(&DEVICE_EPHEMERAL),
+        "relay_ephemeral_seed": text(&RELAY_EPHEMERAL),
+    });
+    let hello = [Message::Hello(hello())];
+    let caught_up = CaughtUp { seq: Seq(300), sums: Vec::new() };
+    let welcome = [Message::Welcome(welcome()), Message::CaughtUp(caught_up)];
+    let (ping, pong) = ([Message::Ping], [Message::Pong]);
+    let steps: [(&str, &'static str, &'static str, &[Message]); 4] = [
+        ("frame-device-first", "device-frame", "Hello of an idle reconnect", &hello),
+        ("frame-relay-first", "relay-frame", "Welcome and CaughtUp of an idle reconnect", &welcome),
+        ("frame-device-second", "device-frame", "Ping in a transport message", &ping),
+        ("frame-relay-second", "relay-frame", "Pong in a transport message", &pong),
+    ];
+    let (mut device, mut relay) = channels(CHALLENGE);
+    let mut before = Vec::new();
+    for (name, kind, about, messages) in steps {
+        let mut plain = Vec::new();
+        messages.iter().for_each(|m| write_message(m, &mut plain));
+        let (from, to) =
+            if kind == "device-frame" { (&mut device, &mut relay) } else { (&mut relay, &mut device) };
+        let mut frame = Vec::new();
+        from.seal(&plain, &mut frame);
+        to.open(&frame).expect("what was sealed");
+        with["before"] = before.clone().into();
+        before.push(text(&frame));
+        c.accept(name, kind, about, with.clone(), frame);
+    }
     let mut frame = Vec::new();
-    Channel::device(key(&SECRETARY), CHALLENGE).seal(&plain, &mut frame);
-    c.accept("frame-device-first", "device-frame", "Hello of an idle reconnect", with.clone(), frame);
-    let mut plain = Vec::new();
-    write_message(&Message::Welcome(welcome()), &mut plain);
-    write_message(&Message::CaughtUp(CaughtUp { seq: Seq(300), sums: Vec::new() }), &mut plain);
-    let mut frame = Vec::new();
-    Channel::relay(CHALLENGE).seal(&plain, &mut frame);
-    c.accept("frame-relay-first", "relay-frame", "Welcome and CaughtUp of an idle reconnect", with, frame);
+    write_refusal(CloseCode::GoingAway, 2_000, "đang dừng", &mut frame);
+    c.accept("frame-refusal", "refusal", "a relay that is stopping, before the handshake", json!({}), frame);
 }

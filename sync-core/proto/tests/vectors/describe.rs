@@ -1,13 +1,13 @@
 //! Reads a vector of any type and says what is in it, and what it is when written again.
 
 use bytes::Bytes;
-use dinh_proto::channel::{Binding, Channel};
+use dinh_proto::channel::{Binding, Channel, write_refusal};
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Writers, branch_id, found};
 use dinh_proto::codec::Reader;
 use dinh_proto::error::{InvalidMessage, RejectCode, SessionError};
 use dinh_proto::ids::{ActorId, ChangeHash, DeviceId, DocId, SessionId};
 use dinh_proto::item::{Draft, Item, Place, RawItem, commitment};
-use dinh_proto::keys::{DeviceKey, DevicePublic, SignKey};
+use dinh_proto::keys::{DeviceKey, DevicePublic, RelayKey, RelayPublic, SignKey};
 use dinh_proto::pack::{PackContext, PackLimits, RawChange, pack_in, unpack_in};
 use dinh_proto::ranges::Ranges;
 use dinh_proto::wire::{ChainSet, Fetch, Message, MessageReader, Scope, write_message};
@@ -94,6 +94,15 @@ pub(crate) fn describe(kind: &str, bytes: &[u8], with: &Map<String, Value>) -> R
             Ok((found, Some(request.encode())))
         }
         "message" => message(bytes),
+        "relay-key" => {
+            let public = RelayKey::from_seed(bytes.try_into().expect("32 bytes")).public();
+            let found = fields([
+                ("public", json!(hex::write(public.as_bytes()))),
+                ("text", json!(public.to_string())),
+            ]);
+            Ok((found, None))
+        }
+        "refusal" => refusal(bytes),
         "device-frame" | "relay-frame" => frame(kind == "device-frame", bytes, with),
         other => panic!("no such type of vector: {other}"),
     }
@@ -350,14 +359,26 @@ fn message_json(message: &Message) -> Map<String, Value> {
     found
 }
 
-/// The first frame of one side: the messages in it.
+/// A frame of one side, after the frames of both sides `before` it: the messages in it.
 fn frame(from_device: bool, bytes: &[u8], with: &Map<String, Value>) -> Result<Described, Refused> {
     let binding = Binding(given(with, "challenge"));
-    let seed: [u8; 32] = given(with, "seed");
-    let device = || Channel::device(DeviceKey::from_seed(&seed), binding);
-    let (mut to, mut from) =
-        if from_device { (Channel::relay(binding), device()) } else { (device(), Channel::relay(binding)) };
-    let plain = to.open(bytes)?.to_vec();
+    let key = DeviceKey::from_seed(&given(with, "seed"));
+    let relay_key = RelayKey::from_seed(&given(with, "relay_seed"));
+    let pinned: RelayPublic = with["relay"].as_str().expect("text").parse().expect("a relay's key");
+    let mut device = Channel::device(&key, &pinned, binding, given(with, "device_ephemeral_seed"));
+    let mut relay = Channel::relay(&relay_key, binding, given(with, "relay_ephemeral_seed"));
+    let before = with["before"].as_array().expect("an array");
+    for (i, earlier) in before.iter().enumerate() {
+        // They alternate.
+        let (from, to) = if i % 2 == 0 { (&mut device, &mut relay) } else { (&mut relay, &mut device) };
+        let earlier = hex::read(earlier.as_str().expect("hexadecimal digits"));
+        let plain = to.open(&earlier).expect("a good frame");
+        let mut again = Vec::new();
+        from.seal(&plain, &mut again);
+        assert_eq!(again, earlier);
+    }
+    let (to, from) = if from_device { (&mut relay, &mut device) } else { (&mut device, &mut relay) };
+    let plain = to.open(bytes)?;
     let mut messages = Vec::new();
     let mut reader = MessageReader::default();
     reader.push(&plain);
@@ -371,4 +392,25 @@ fn frame(from_device: bool, bytes: &[u8], with: &Map<String, Value>) -> Result<D
     let mut again = Vec::new();
     from.seal(&plain, &mut again);
     Ok((found, Some(again)))
+}
+
+/// A refusal in the clear, as any device reads it that has not opened its channel.
+fn refusal(bytes: &[u8]) -> Result<Described, Refused> {
+    let pinned = RelayKey::from_seed(&[0; 32]).public();
+    let mut device = Channel::device(&DeviceKey::from_seed(&[0; 32]), &pinned, Binding([0; 32]), [0; 32]);
+    match device.open(bytes).expect_err("nothing was sealed") {
+        SessionError::ClosedByPeer { code, retry_after_ms, detail } => {
+            let mut again = Vec::new();
+            write_refusal(code, retry_after_ms, &detail, &mut again);
+            // A refusal is read whatever the version.
+            again[3] = bytes[3];
+            let found = fields([
+                ("code", json!(code.name())),
+                ("retry_after_ms", json!(retry_after_ms)),
+                ("detail", json!(detail)),
+            ]);
+            Ok((found, Some(again)))
+        }
+        error => Err(error.into()),
+    }
 }

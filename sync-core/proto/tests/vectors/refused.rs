@@ -1,11 +1,12 @@
 //! Vectors that must be refused, each made from one that is accepted.
 
+use dinh_proto::channel::Channel;
 use dinh_proto::codec::Write;
 use dinh_proto::item::{HEADER_BYTES, ITEM_OVERHEAD_BYTES};
-use dinh_proto::keys::DeviceKey;
+use dinh_proto::keys::{DeviceKey, RelayKey};
 use sha2::{Digest, Sha256};
 
-use super::catalogue::{CHALLENGE, Catalogue, MEMBER, ROOT_SEED, SECRETARY};
+use super::catalogue::{CHALLENGE, Catalogue, MEMBER, ROOT_SEED, SECRETARY, channels};
 
 pub(crate) fn add(c: &mut Catalogue) {
     items(c);
@@ -229,7 +230,7 @@ fn messages(c: &mut Catalogue) {
     add("detail-not-utf8", invalid, "a detail that is not UTF-8", with(&reject, reject.len() - 1, 0xff));
     let detail = [&[16, 0, 0, 0, 0, 0, 0xc9, 1][..], &[b'a'; 201]].concat();
     add("detail-limit", invalid, "a detail of 201 bytes", framed(&detail));
-    add("close-code", invalid, "close code 8", framed(&[16, 8, 0, 0, 0, 0, 0]));
+    add("close-code", invalid, "close code 9", framed(&[16, 9, 0, 0, 0, 0, 0]));
     let mut presence = vec![12];
     presence.extend([0; 32]);
     presence.put_blob(&[0; 4_097]);
@@ -247,38 +248,57 @@ fn messages(c: &mut Catalogue) {
 fn frames(c: &mut Catalogue) {
     let device = c.get("frame-device-first").bytes.clone();
     let relay = c.get("frame-relay-first").bytes.clone();
+    let second = c.get("frame-device-second").bytes.clone();
     let with = |bytes: &[u8], at: usize, value: u8| {
         let mut bytes = bytes.to_vec();
         bytes[at] = value;
         bytes
     };
-    let other = c.get("frame-device-first").with["seed"].clone();
-    assert!(other.is_string());
-    let mut add = |name, code, about, bytes| c.refuse("frame-device-first", name, code, about, bytes);
-    add("empty", "InvalidMessage", "no byte", Vec::new());
-    add("magic", "InvalidMessage", "another magic", with(&device, 0, b'd'));
-    add("version", "Incompatible", "protocol version 2", with(&device, 3, 2));
-    add("kind", "Incompatible", "channel kind 1", with(&device, 4, 1));
-    add("weak-key", "InvalidMessage", "a key of small order", {
-        let mut bytes = device.clone();
+    let weak = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
         bytes[5..37].fill(0);
         bytes
-    });
-    add("cut", "InvalidMessage", "the signature is cut short", device[..160].to_vec());
-    add("signature", "Misbehaved", "a bit of the signature", flipped(&device, 150));
-    add("plain", "Misbehaved", "a bit of what is signed", flipped(&device, device.len() - 1));
-    add("another-key", "Misbehaved", "another's key in its place", {
-        let mut bytes = device.clone();
-        bytes[5..101].copy_from_slice(&key(&MEMBER).public().to_bytes());
-        bytes
-    });
-    let mut again = Vec::new();
+    };
+    let (bad, invalid, incompatible) = ("BadHandshake", "InvalidMessage", "Incompatible");
+    let mut add = |name, code, about, bytes| c.refuse("frame-device-first", name, code, about, bytes);
+    add("empty", invalid, "no byte", Vec::new());
+    add("magic", invalid, "another magic", with(&device, 0, b'd'));
+    add("version", incompatible, "protocol version 2", with(&device, 3, 2));
+    add("kind-0", incompatible, "channel kind 0", with(&device, 4, 0));
+    add("kind-refusal", incompatible, "a refusal by a device", with(&device, 4, 0xff));
+    add("ephemeral", bad, "a bit of the ephemeral key", flipped(&device, 36));
+    add("weak-key", bad, "an ephemeral key of small order", weak(&device));
+    add("static", bad, "a bit of the static key", flipped(&device, 50));
+    add("payload", bad, "a bit of the keys and messages", flipped(&device, 110));
+    add("tag", bad, "a bit of the last tag", flipped(&device, device.len() - 1));
+    add("cut", bad, "the last byte is missing", device[..device.len() - 1].to_vec());
+    add("cut-keys", bad, "nothing after the static key", device[..85].to_vec());
+    add("trailing", bad, "a byte follows", [&device[..], &[0]].concat());
     let mut challenge = CHALLENGE;
     challenge.0[0] ^= 1;
-    dinh_proto::channel::Channel::device(key(&SECRETARY), challenge).seal(&device[165..], &mut again);
-    add("another-challenge", "Misbehaved", "signed for another connection", again);
+    let mut again = Vec::new();
+    channels(challenge).0.seal(b"", &mut again);
+    add("another-challenge", bad, "made for another connection", again);
+    let wrong = RelayKey::from_seed(&MEMBER).public();
+    let mut again = Vec::new();
+    Channel::device(&key(&SECRETARY), &wrong, CHALLENGE, [4; 32]).seal(b"", &mut again);
+    add("another-relay", bad, "to a relay with another key", again);
     let mut add = |name, code, about, bytes| c.refuse("frame-relay-first", name, code, about, bytes);
-    add("magic", "InvalidMessage", "another magic", with(&relay, 2, 0));
-    add("version", "Incompatible", "protocol version 0", with(&relay, 3, 0));
-    add("kind", "Incompatible", "channel kind 255", with(&relay, 4, 0xff));
+    add("magic", invalid, "another magic", with(&relay, 2, 0));
+    add("version", incompatible, "protocol version 0", with(&relay, 3, 0));
+    add("kind-0", incompatible, "channel kind 0", with(&relay, 4, 0));
+    add("weak-key", bad, "an ephemeral key of small order", weak(&relay));
+    add("payload", bad, "a bit of the messages", flipped(&relay, 60));
+    add("cut", bad, "the last byte is missing", relay[..relay.len() - 1].to_vec());
+    let mut add = |name, code, about, bytes| c.refuse("frame-device-second", name, code, about, bytes);
+    let misbehaved = "Misbehaved";
+    add("second-flipped", misbehaved, "a bit of a transport message", flipped(&second, 0));
+    add("second-cut", misbehaved, "less than a tag", second[..15].to_vec());
+    add("second-empty", misbehaved, "no byte", Vec::new());
+    add("second-repeated", misbehaved, "the first frame again", device);
+    let refusal = c.get("frame-refusal").bytes.clone();
+    let mut add = |name, about, bytes| c.refuse("frame-refusal", name, invalid, about, bytes);
+    add("code", "close code 99", with(&refusal, 5, 99));
+    add("cut", "the last byte is missing", refusal[..refusal.len() - 1].to_vec());
+    add("trailing", "a byte follows", [&refusal[..], &[0]].concat());
 }
