@@ -460,7 +460,8 @@ fn a_misused_cursor_ends_the_conversation_and_changes_nothing() {
     let mut hall = Hall::new();
     let run = hall.run_of_member("một");
     let items = |upto, items| Items { scope: Scope::Log, upto: Seq(upto), items };
-    let bad: [&dyn Fn(&mut RelaySession, Bytes); 4] = [
+    type Misuse<'a> = &'a dyn Fn(&mut RelaySession, Bytes);
+    let bad: [Misuse<'_>; 4] = [
         &|relay, run| relay.items(items(12, vec![(Seq(10), run)])),
         &|relay, run| relay.items(items(9, vec![(Seq(9), run)])),
         &|relay, _| relay.items(items(3, Vec::new())),
