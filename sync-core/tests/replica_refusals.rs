@@ -459,19 +459,22 @@ fn a_bad_snapshot_is_dropped() {
 fn a_misused_cursor_ends_the_conversation_and_changes_nothing() {
     let mut hall = Hall::new();
     let run = hall.run_of_member("một");
-    let bad: Vec<fn(Bytes) -> Message> = vec![
-        |run| Message::Items(Items { scope: Scope::Log, upto: Seq(12), items: vec![(Seq(10), run)] }),
-        |run| Message::Items(Items { scope: Scope::Log, upto: Seq(9), items: vec![(Seq(9), run)] }),
-        |_| Message::Items(Items { scope: Scope::Log, upto: Seq(3), items: Vec::new() }),
-        |_| Message::CaughtUp(CaughtUp { seq: Seq(9), sums: Vec::new() }),
+    let items = |upto, items| Items { scope: Scope::Log, upto: Seq(upto), items };
+    type Misuse<'a> = &'a dyn Fn(&mut RelaySession, Bytes);
+    let bad: [Misuse<'_>; 4] = [
+        &|relay, run| relay.items(items(12, vec![(Seq(10), run)])),
+        &|relay, run| relay.items(items(9, vec![(Seq(9), run)])),
+        &|relay, _| relay.items(items(3, Vec::new())),
+        &|relay, _| relay.caught_up(CaughtUp { seq: Seq(9), sums: Vec::new() }),
     ];
-    for message in bad {
+    for misuse in bad {
         let mut reader = hall.reader_again();
         reader.relay.items(Items { scope: Scope::Log, upto: Seq(10), items: Vec::new() });
         reader.run();
         assert_eq!(reader.replica.cursor().unwrap().seq, Seq(10));
         let mut frame = Vec::new();
-        write_message(&message(run.clone()), &mut frame);
+        misuse(&mut reader.relay, run.clone());
+        assert!(reader.relay.poll_transmit(&mut frame));
         let ended = reader.replica.handle_frame(NOW, &frame).unwrap().expect("the conversation ends");
         assert_eq!(ended.error, SessionError::PeerMisbehaved(PeerMisbehaved::BadCursor));
         assert!(ended.was_welcomed);
