@@ -18,6 +18,9 @@ fn honest_sessions_of_three_phones_are_never_refused() {
         let hashes: Vec<_> = session.phones.iter().map(|p| p.doc.heads()).collect();
         assert!(hashes.iter().all(|h| *h == hashes[0]));
         sessions += 1;
+        if sessions.is_multiple_of(5_000) {
+            println!("  {sessions} sessions, {edits} edits, 0 refused so far");
+        }
     }
     println!("{sessions} sessions, {edits} edits, judged {judged} times by other phones, 0 refused");
 }

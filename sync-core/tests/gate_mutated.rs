@@ -179,6 +179,9 @@ fn run(inputs: u64, seed: u64, mutate: impl Fn(&Bed, usize, &mut Rng) -> Option<
             bed = Bed::new(seed + round);
         }
         round += 1;
+        if round % 100_000 == 0 {
+            println!("  {} inputs, {} accepted so far", tally.inputs, tally.accepted);
+        }
         let at = rng.below(bed.changes.len());
         let Some(raw) = mutate(&bed, at, &mut rng) else { continue };
         bed.judge(at, &raw, &mut tally, &mut rng);
