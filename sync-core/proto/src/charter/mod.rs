@@ -197,7 +197,7 @@ impl Charter {
             return Ok(self.entries.len() > before);
         }
         let entry = self.entries.remove(&item.id()).ok_or(RejectCode::Malformed)?;
-        let reason = self.view.clone().apply(&entry, &self.branch, true).err();
+        let reason = self.view.clone().apply(&entry, &self.branch).err();
         self.evaluate();
         Err(reason.unwrap_or(RejectCode::NotAuthorised))
     }
@@ -251,7 +251,7 @@ impl Charter {
         loop {
             let mut changed = false;
             for entry in self.entries.values_mut().filter(|e| !e.effective) {
-                if view.apply(entry, &self.branch, false).is_ok() {
+                if view.apply(entry, &self.branch).is_ok() {
                     entry.effective = true;
                     changed = true;
                 }
@@ -270,8 +270,8 @@ impl View {
         space == branch || self.spaces.get(space).is_some_and(|s| s.everyone || s.members.contains(member))
     }
 
-    /// Applies one record if it counts. `explain` only makes the reason exact.
-    fn apply(&mut self, entry: &Entry, branch: &SpaceId, explain: bool) -> Result<(), RejectCode> {
+    /// Applies one record if it counts.
+    fn apply(&mut self, entry: &Entry, branch: &SpaceId) -> Result<(), RejectCode> {
         if let Record::Genesis(genesis) = &entry.record {
             let request = &genesis.secretary.request;
             if request.public.id() != entry.issuer
@@ -317,9 +317,6 @@ impl View {
                 Ok(())
             }
             Record::Document { doc, space, writers } => {
-                if !explain && self.documents.contains_key(doc) {
-                    return Err(RejectCode::NotAuthorised);
-                }
                 if space != branch && !self.spaces.contains_key(space) {
                     return Err(RejectCode::UnknownTarget);
                 }

@@ -22,8 +22,11 @@ pub(super) struct Conversation {
     taken: u64,
     last_received: Timestamp,
     ping_sent: bool,
+    /// Until when the other side must have greeted.
+    greeting_until: Option<Timestamp>,
     /// Set once: nothing is sent after what is in `out`, nothing is received.
     ended: Option<SessionError>,
+    told_end: bool,
 }
 
 impl Conversation {
@@ -38,7 +41,9 @@ impl Conversation {
             taken: 0,
             last_received: now,
             ping_sent: false,
+            greeting_until: Some(now + limits::HANDSHAKE_TIMEOUT),
             ended: None,
+            told_end: false,
         }
     }
 
@@ -46,8 +51,20 @@ impl Conversation {
         self.channel.peer()
     }
 
-    pub(super) fn ended(&self) -> Option<&SessionError> {
-        self.ended.as_ref()
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// Why the conversation ended: said once.
+    pub(super) fn take_end(&mut self) -> Option<SessionError> {
+        let error = self.ended.as_ref().filter(|_| !self.told_end)?.clone();
+        self.told_end = true;
+        Some(error)
+    }
+
+    /// The other side said what a conversation begins with.
+    pub(super) fn greeted(&mut self) {
+        self.greeting_until = None;
     }
 
     /// Queues a message. Callers bound what they queue by [`Conversation::queued`] and [`Conversation::may_send`].
@@ -200,7 +217,8 @@ impl Conversation {
             return None;
         }
         let wait = if self.ping_sent { limits::DEAD_AFTER } else { limits::KEEPALIVE_AFTER };
-        Some(self.last_received + wait)
+        let alive = self.last_received + wait;
+        Some(self.greeting_until.map_or(alive, |greeting| greeting.min(alive)))
     }
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp) {
@@ -208,7 +226,7 @@ impl Conversation {
             return;
         }
         let silent = now - self.last_received;
-        if silent >= limits::DEAD_AFTER {
+        if silent >= limits::DEAD_AFTER || self.greeting_until.is_some_and(|until| until <= now) {
             self.fail(SessionError::TimedOut);
         } else if silent >= limits::KEEPALIVE_AFTER && !self.ping_sent {
             self.ping_sent = true;

@@ -72,8 +72,6 @@ pub struct DeviceSession {
     epoch: LogEpoch,
     backfills: BTreeSet<SpaceId>,
     events: VecDeque<DeviceEvent>,
-    told_end: bool,
-    started: Timestamp,
 }
 
 impl DeviceSession {
@@ -103,14 +101,12 @@ impl DeviceSession {
             epoch: LogEpoch::default(),
             backfills,
             events: VecDeque::new(),
-            told_end: false,
-            started: now,
         }
     }
 
     /// Whether `Welcome` came.
     pub fn is_flowing(&self) -> bool {
-        self.state == State::Flowing && self.conversation.ended().is_none()
+        self.state == State::Flowing && !self.conversation.has_ended()
     }
 
     /// The epoch that cursors of this conversation are labelled with.
@@ -206,6 +202,7 @@ impl DeviceSession {
         match (self.state, message) {
             (State::Greeting, Message::Welcome(welcome)) => {
                 self.state = State::Flowing;
+                self.conversation.greeted();
                 self.epoch = welcome.epoch;
                 if welcome.reconcile {
                     self.cursor = welcome.head;
@@ -292,9 +289,6 @@ impl DeviceSession {
 
     /// A timer fired.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        if self.state == State::Greeting && now - self.started >= limits::HANDSHAKE_TIMEOUT {
-            self.conversation.fail(SessionError::TimedOut);
-        }
         self.conversation.handle_timeout(now);
     }
 
@@ -306,21 +300,11 @@ impl DeviceSession {
 
     /// When [`DeviceSession::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let greeting = (self.state == State::Greeting).then(|| self.started + limits::HANDSHAKE_TIMEOUT);
-        let conversation = self.conversation.poll_timeout()?;
-        Some(greeting.map_or(conversation, |g| g.min(conversation)))
+        self.conversation.poll_timeout()
     }
 
     /// What happened, in order. [`DeviceEvent::Closed`] is the last.
     pub fn poll_event(&mut self) -> Option<DeviceEvent> {
-        if let Some(event) = self.events.pop_front() {
-            return Some(event);
-        }
-        if self.told_end {
-            return None;
-        }
-        let error = self.conversation.ended()?.clone();
-        self.told_end = true;
-        Some(DeviceEvent::Closed(error))
+        self.events.pop_front().or_else(|| self.conversation.take_end().map(DeviceEvent::Closed))
     }
 }

@@ -53,8 +53,6 @@ pub struct RelaySession {
     next_put: u64,
     acks: Vec<(u64, Seq)>,
     events: VecDeque<RelayEvent>,
-    told_end: bool,
-    started: Timestamp,
 }
 
 impl RelaySession {
@@ -67,19 +65,17 @@ impl RelaySession {
             next_put: 0,
             acks: Vec::new(),
             events: VecDeque::new(),
-            told_end: false,
-            started: now,
         }
     }
 
     /// Whether [`RelaySession::welcome`] was called and the conversation goes on.
     pub fn is_flowing(&self) -> bool {
-        self.welcomed && self.conversation.ended().is_none()
+        self.welcomed && !self.conversation.has_ended()
     }
 
     /// Whether the conversation is over.
     pub fn is_ended(&self) -> bool {
-        self.conversation.ended().is_some()
+        self.conversation.has_ended()
     }
 
     /// Whether one more batch of items may be sent: there is credit, and little waits for the socket.
@@ -169,6 +165,7 @@ impl RelaySession {
             let Message::Hello(hello) = message else { return Err(out_of_turn.into()) };
             let device = self.conversation.peer().ok_or(SessionError::BadHandshake)?.id();
             self.greeted = true;
+            self.conversation.greeted();
             self.events.push_back(RelayEvent::Hello { device, hello });
             return Ok(());
         }
@@ -204,9 +201,6 @@ impl RelaySession {
 
     /// A timer fired.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        if !self.greeted && now - self.started >= limits::HANDSHAKE_TIMEOUT {
-            self.conversation.fail(SessionError::TimedOut);
-        }
         self.conversation.handle_timeout(now);
     }
 
@@ -218,21 +212,11 @@ impl RelaySession {
 
     /// When [`RelaySession::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let greeting = (!self.greeted).then(|| self.started + limits::HANDSHAKE_TIMEOUT);
-        let conversation = self.conversation.poll_timeout()?;
-        Some(greeting.map_or(conversation, |g| g.min(conversation)))
+        self.conversation.poll_timeout()
     }
 
     /// What happened, in order. [`RelayEvent::Closed`] is the last.
     pub fn poll_event(&mut self) -> Option<RelayEvent> {
-        if let Some(event) = self.events.pop_front() {
-            return Some(event);
-        }
-        if self.told_end {
-            return None;
-        }
-        let error = self.conversation.ended()?.clone();
-        self.told_end = true;
-        Some(RelayEvent::Closed(error))
+        self.events.pop_front().or_else(|| self.conversation.take_end().map(RelayEvent::Closed))
     }
 }
