@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod gate_common;
+mod scripted_relay;
 
 use std::time::Instant;
 
@@ -10,108 +11,22 @@ use bytes::Bytes;
 use dinh_core::document::Value;
 use dinh_core::gate::{Call, seal_run};
 use dinh_core::path;
-use dinh_core::replica::{Now, Replica, ReplicaConfig, ReplicaError};
-use dinh_core::store::MemoryStore;
+use dinh_core::replica::ReplicaError;
 use dinh_core::testing::engine;
-use dinh_proto::channel::Binding;
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::{ChangeHash, CharterTag, DeviceId, DocId, LogEpoch, MemberId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{ChangeHash, CharterTag, DeviceId, DocId, MemberId, SessionId, SpaceId};
 use dinh_proto::item::{CLEAR_KEY, Draft, Item, Kind, Place, RawItem, commitment};
-use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
+use dinh_proto::keys::SignKey;
 use dinh_proto::pack::RawChange;
-use dinh_proto::session::{RelayEvent, RelaySession};
-use dinh_proto::time::{Timestamp, WallTime};
-use dinh_proto::wire::{CaughtUp, Items, Scope, Welcome};
 use gate_common::{Rng, encode, quiet, scaled};
-
-const NOW: Now = Now { mono: Timestamp(0), wall: WallTime(1_760_000_000_000) };
-
-fn relay_key() -> RelayKey {
-    RelayKey::from_seed(&[77; 32])
-}
-
-fn key(seed: u8) -> DeviceKey {
-    DeviceKey::from_seed(&[seed; 32])
-}
-
-/// A replica and the relay's end of its connection.
-struct Phone {
-    replica: Replica<MemoryStore>,
-    relay: RelaySession,
-    head: u64,
-    puts: Vec<Bytes>,
-}
+use scripted_relay::{NOW, Phone, key};
 
 impl Phone {
-    fn new(seed: u8) -> Self {
-        let replica =
-            Replica::open(MemoryStore::new(), key(seed), ReplicaConfig::default(), [seed; 32]).unwrap();
-        Self {
-            replica,
-            relay: RelaySession::new(&relay_key(), Binding([1; 32]), [2; 32], NOW.mono),
-            head: 0,
-            puts: Vec::new(),
-        }
-    }
-
-    fn connect(&mut self) {
-        self.replica.handle_connected(NOW, &relay_key().public(), [1; 32], [3; 32]);
-        self.relay = RelaySession::new(&relay_key(), Binding([1; 32]), [2; 32], NOW.mono);
-        self.run();
-        let welcome = Welcome {
-            epoch: LogEpoch([5; 8]),
-            head: Seq(0),
-            reconcile: false,
-            replicas: 0,
-            backlog: 0,
-            time_ms: 0,
-        };
-        self.relay.welcome(welcome);
-        self.relay.caught_up(CaughtUp { seq: Seq(0), sums: Vec::new() });
-        self.run();
-        self.puts.clear();
-    }
-
-    fn run(&mut self) {
-        loop {
-            let mut frame = Vec::new();
-            let up = self.replica.poll_transmit(&mut frame).unwrap();
-            if up {
-                self.relay.handle_frame(NOW.mono, &std::mem::take(&mut frame).into());
-            }
-            while let Some(event) = self.relay.poll_event() {
-                if let RelayEvent::Put { first, items, bytes } = event {
-                    for (item, number) in items.into_iter().zip(first..) {
-                        self.head += 1;
-                        self.puts.push(item.bytes);
-                        self.relay.ack(number, Seq(self.head));
-                    }
-                    self.relay.release(bytes);
-                }
-            }
-            let down = self.relay.poll_transmit(&mut frame);
-            if down {
-                assert_eq!(
-                    self.replica.handle_frame(NOW, &frame).unwrap().map(|e| e.error.to_string()),
-                    None
-                );
-            }
-            while self.replica.poll_event().is_some() {}
-            if !up && !down {
-                return;
-            }
-        }
-    }
-
-    fn deliver(&mut self, items: &[Bytes]) {
-        for part in items.chunks(200) {
-            let first = self.head + 1;
-            self.head += part.len() as u64;
-            let items = part.iter().cloned().zip(first..).map(|(item, seq)| (Seq(seq), item)).collect();
-            self.relay.items(Items { scope: Scope::Log, upto: Seq(self.head), items });
-            self.run();
-        }
+    /// Delivers items; the connection goes on.
+    fn receive(&mut self, items: &[Bytes]) {
+        self.deliver(items);
+        assert_eq!(self.ended, None);
     }
 
     fn put(&mut self, doc: &DocId, key: &str, value: &str) -> Bytes {
@@ -148,7 +63,8 @@ impl Hall {
         }
         let space = s.create_space(branch, Audience::Everyone).unwrap();
         let doc = s.create_document(space, Writers::All).unwrap();
-        secretary.connect();
+        secretary.connect(0);
+        secretary.puts.clear();
         let mut hall = Self { branch, space, doc, secretary, members: Vec::new() };
         hall.members = (2..=members + 1).map(|seed| hall.phone(seed)).collect();
         hall
@@ -157,7 +73,8 @@ impl Hall {
     fn phone(&self, seed: u8) -> Phone {
         let mut phone = Phone::new(seed);
         phone.replica.join(&self.secretary.replica.invitation(self.branch).unwrap()).unwrap();
-        phone.connect();
+        phone.connect(0);
+        phone.puts.clear();
         phone
     }
 
@@ -182,6 +99,16 @@ impl Hall {
     }
 }
 
+/// Runs of four members, and a fifth who has written too and has not received them.
+fn four_runs_and_a_reader() -> (Hall, Vec<Bytes>, Phone) {
+    let mut hall = Hall::new(5);
+    let doc = hall.doc;
+    let runs = (0..4).map(|i| hall.members[i].put(&doc, &format!("m{i}"), "có mặt")).collect();
+    let mut reader = hall.phone(6);
+    reader.put(&doc, "own", "của mình");
+    (hall, runs, reader)
+}
+
 fn device(seed: u8) -> DeviceId {
     key(seed).public().id()
 }
@@ -192,16 +119,12 @@ fn device(seed: u8) -> DeviceId {
 fn a_run_on_which_the_engine_panics_is_put_aside_and_nothing_else_is_affected() {
     quiet();
     for call in [Call::Copy, Call::Apply, Call::Rebuild, Call::Save, Call::Load] {
-        let mut hall = Hall::new(5);
+        let (mut hall, runs, mut reader) = four_runs_and_a_reader();
         let doc = hall.doc;
-        let runs: Vec<Bytes> =
-            (0..4).map(|i| hall.members[i].put(&doc, &format!("m{i}"), "có mặt")).collect();
-        let mut reader = hall.phone(6);
-        reader.put(&doc, "own", "của mình");
         // What has been written here is read first.
         let first = (call == Call::Rebuild).then_some(false);
         engine::panic_at(call, first.into_iter().chain([true, false, true, false, true, true]));
-        reader.deliver(&runs);
+        reader.receive(&runs);
         assert_eq!(engine::disarm(), 0, "{call:?}: every panic happened");
         let there: Vec<bool> = (0..4).map(|i| reader.get(&doc, &format!("m{i}")).is_some()).collect();
         assert_eq!(there, [true, true, true, false], "{call:?}");
@@ -214,7 +137,7 @@ fn a_run_on_which_the_engine_panics_is_put_aside_and_nothing_else_is_affected() 
         // Everybody goes on: who was put aside waits, the others do not.
         let later = hall.members[3].put(&doc, "later", "sau");
         let other = hall.members[0].put(&doc, "other", "khác");
-        reader.deliver(&[later, other]);
+        reader.receive(&[later, other]);
         assert_eq!(
             (reader.get(&doc, "later"), reader.get(&doc, "other").is_some()),
             (None, true),
@@ -236,17 +159,13 @@ fn a_run_on_which_the_engine_panics_is_put_aside_and_nothing_else_is_affected() 
 fn one_panic_at_any_call_leaves_everything_else_standing() {
     quiet();
     let scene = |panic: Option<(Call, usize)>| {
-        let mut hall = Hall::new(5);
+        let (hall, runs, mut reader) = four_runs_and_a_reader();
         let doc = hall.doc;
-        let runs: Vec<Bytes> =
-            (0..4).map(|i| hall.members[i].put(&doc, &format!("m{i}"), "có mặt")).collect();
-        let mut reader = hall.phone(6);
-        reader.put(&doc, "own", "của mình");
         engine::calls();
         if let Some((call, skip)) = panic {
             engine::panic_at(call, (0..=skip).map(|n| n == skip));
         }
-        reader.deliver(&runs);
+        reader.receive(&runs);
         let edited = reader.replica.edit(NOW, &doc, None, |e| e.put(&path!["own"], "lần hai"));
         let closed = reader.replica.close_document(&doc);
         // One try that fails is followed by one that does not.
@@ -300,7 +219,7 @@ fn a_run_that_breaks_a_rule_is_put_aside_with_author_and_rule() {
     let bad = hall.signed(3, &raw, 1, [0; 16], session);
     let mut reader = hall.phone(4);
     assert_eq!(reader.get(&doc, "m0"), None);
-    reader.deliver(&[bad.bytes().clone(), good]);
+    reader.receive(&[bad.bytes().clone(), good]);
     assert!(reader.get(&doc, "m0").is_some());
     let list = reader.replica.quarantine_list().unwrap();
     assert_eq!(list.len(), 1);
@@ -341,13 +260,13 @@ fn runs_that_wait_cost_time_in_proportion_to_their_number_and_bounded_memory() {
         assert_eq!(reader.get(&doc, "x"), None);
         let before = reader.replica.counters();
         let begin = Instant::now();
-        reader.deliver(&runs);
+        reader.receive(&runs);
         let time = begin.elapsed();
         let judged = reader.replica.counters().judged - before.judged;
         assert_eq!(judged, n, "each is looked at once");
         let waiting = reader.replica.waiting_runs(&doc).unwrap() as u64;
         assert_eq!(waiting, n.min(32_768) + u64::from(n > 32_768));
-        reader.deliver(&[first]);
+        reader.receive(&[first]);
         assert!(reader.get(&doc, "x").is_some(), "others are not held up");
         assert_eq!(reader.replica.counters().judged - before.judged, n + 1, "nothing is looked at in vain");
         println!("{n} runs that wait: {time:?}, judged {judged} times, {waiting} known in memory");
@@ -368,16 +287,16 @@ fn runs_that_came_backwards_are_applied_when_the_first_one_comes() {
     let doc = hall.doc;
     let mut runs: Vec<Bytes> =
         (0..n).map(|i| hall.members[0].put(&doc, &format!("k{}", i % 50), &format!("{i}"))).collect();
-    hall.members[1].deliver(&runs);
+    hall.members[1].receive(&runs);
     runs.push(hall.members[1].put(&doc, "b", "xây trên tất cả"));
     runs.reverse();
     let hash = hall.members[1].replica.document_hash(&doc).unwrap();
     let mut reader = hall.phone(4);
     assert_eq!(reader.get(&doc, "b"), None);
     let last = runs.pop().unwrap();
-    reader.deliver(&runs);
+    reader.receive(&runs);
     assert_eq!(reader.replica.waiting_runs(&doc).unwrap(), n);
-    reader.deliver(&[last]);
+    reader.receive(&[last]);
     assert_eq!(reader.replica.waiting_runs(&doc).unwrap(), 0);
     assert_eq!(reader.replica.document_hash(&doc).unwrap(), hash);
     let judged = reader.replica.counters().judged;

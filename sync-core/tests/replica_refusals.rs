@@ -3,121 +3,27 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod scripted_relay;
+
 use bytes::Bytes;
 use dinh_core::document::Value;
 use dinh_core::path;
-use dinh_core::replica::{Ended, Event, LinkState, Now, Refuser, Replica, ReplicaConfig};
-use dinh_core::store::MemoryStore;
+use dinh_core::replica::{Event, Refuser};
 use dinh_proto::channel::{Binding, Channel};
 use dinh_proto::charter::record::{Audience, JoinRequest, Record, Role, Writers};
 use dinh_proto::error::{PeerMisbehaved, RejectCode, SessionError};
-use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DocId, LogEpoch, MemberId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DocId, MemberId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{
     CLEAR_KEY, Draft, HEADER_BYTES, ITEM_OVERHEAD_BYTES, Item, Kind, Place, RawItem, SpaceSum, commitment,
 };
-use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
+use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::limits;
 use dinh_proto::session::{RelayEvent, RelaySession};
-use dinh_proto::time::{Timestamp, WallTime};
-use dinh_proto::wire::{CaughtUp, Items, Message, Scope, Welcome, write_message};
+use dinh_proto::wire::{CaughtUp, Items, Message, Scope, write_message};
+use scripted_relay::{EPOCH, NOW, Phone, key, relay_key, welcome};
 use sha2::{Digest, Sha256};
 
-const NOW: Now = Now { mono: Timestamp(0), wall: WallTime(1_760_000_000_000) };
-const EPOCH: LogEpoch = LogEpoch([5; 8]);
-
-fn key(seed: u8) -> DeviceKey {
-    DeviceKey::from_seed(&[seed; 32])
-}
-
-fn welcome(head: u64) -> Welcome {
-    Welcome { epoch: EPOCH, head: Seq(head), reconcile: false, replicas: 0, backlog: 0, time_ms: 0 }
-}
-
-fn relay_key() -> RelayKey {
-    RelayKey::from_seed(&[77; 32])
-}
-
-fn relay_session() -> RelaySession {
-    RelaySession::new(&relay_key(), Binding([1; 32]), [5; 32], NOW.mono)
-}
-
-/// A replica and the relay's end of its connection, which says what the test wants.
-struct Phone {
-    replica: Replica<MemoryStore>,
-    relay: RelaySession,
-    head: u64,
-    ended: Option<Ended>,
-    puts: Vec<Bytes>,
-    events: Vec<Event>,
-}
-
 impl Phone {
-    fn new(seed: u8) -> Self {
-        let opened =
-            Replica::open(MemoryStore::new(), key(seed), ReplicaConfig::default(), [seed; 32]).unwrap();
-        Self {
-            replica: opened,
-            relay: relay_session(),
-            head: 0,
-            ended: None,
-            puts: Vec::new(),
-            events: Vec::new(),
-        }
-    }
-
-    /// Connects; the relay has `head` items, all of which the phone is said to have.
-    fn connect(&mut self, head: u64) {
-        self.head = head;
-        self.replica.handle_connected(NOW, &relay_key().public(), [1; 32], [4; 32]);
-        self.relay = relay_session();
-        self.run();
-        self.relay.welcome(welcome(head));
-        self.relay.caught_up(CaughtUp { seq: Seq(head), sums: Vec::new() });
-        self.run();
-        assert_eq!(self.replica.status().link, LinkState::Live);
-    }
-
-    /// Carries frames both ways; every item that the phone puts is kept and acknowledged.
-    fn run(&mut self) {
-        loop {
-            let mut frame = Vec::new();
-            let up = self.replica.poll_transmit(&mut frame).unwrap();
-            if up {
-                self.relay.handle_frame(NOW.mono, &std::mem::take(&mut frame).into());
-            }
-            while let Some(event) = self.relay.poll_event() {
-                if let RelayEvent::Put { first, items, bytes } = event {
-                    for (item, number) in items.into_iter().zip(first..) {
-                        self.head += 1;
-                        self.puts.push(item.bytes);
-                        self.relay.ack(number, Seq(self.head));
-                    }
-                    self.relay.release(bytes);
-                }
-            }
-            let down = self.relay.poll_transmit(&mut frame);
-            if down {
-                let ended = self.replica.handle_frame(NOW, &frame).unwrap();
-                self.ended = self.ended.take().or(ended);
-            }
-            while let Some(event) = self.replica.poll_event() {
-                self.events.push(event);
-            }
-            if !up && !down {
-                return;
-            }
-        }
-    }
-
-    /// Delivers items as the next of the log.
-    fn deliver(&mut self, items: &[Bytes]) {
-        let first = self.head + 1;
-        self.head += items.len() as u64;
-        let items = items.iter().cloned().zip(first..).map(|(item, seq)| (Seq(seq), item)).collect();
-        self.relay.items(Items { scope: Scope::Log, upto: Seq(self.head), items });
-        self.run();
-    }
-
     fn refusals(&self) -> Vec<RejectCode> {
         let codes = self.events.iter().filter_map(|e| match e {
             Event::Refused { code, by: Refuser::Device, .. } => Some(*code),
