@@ -128,7 +128,7 @@ fn a_run_on_which_the_engine_panics_is_put_aside_and_nothing_else_is_affected() 
         assert_eq!(engine::disarm(), 0, "{call:?}: every panic happened");
         let there: Vec<bool> = (0..4).map(|i| reader.get(&doc, &format!("m{i}")).is_some()).collect();
         assert_eq!(there, [true, true, true, false], "{call:?}");
-        let list = reader.replica.quarantine_list().unwrap();
+        let list = reader.replica.quarantined().unwrap();
         assert_eq!(list.len(), 1, "{call:?}");
         assert_eq!((list[0].code, list[0].doc), (RejectCode::Malformed, Some(doc)));
         assert_eq!(list[0].author.map(|a| a.device), Some(device(5)));
@@ -149,7 +149,7 @@ fn a_run_on_which_the_engine_panics_is_put_aside_and_nothing_else_is_affected() 
         let hash = reader.replica.document_hash(&doc).unwrap();
         reader.replica.close_document(&doc).unwrap();
         assert_eq!(reader.replica.document_hash(&doc).unwrap(), hash, "{call:?}");
-        assert_eq!(reader.replica.quarantine_list().unwrap().len(), 1);
+        assert_eq!(reader.replica.quarantined().unwrap().len(), 1);
     }
 }
 
@@ -179,7 +179,7 @@ fn one_panic_at_any_call_leaves_everything_else_standing() {
             assert!(told, "{panic:?}: {error:?}");
         }
         let here = (0..4).filter(|i| reader.get(&doc, &format!("m{i}")).is_some()).count();
-        let aside = reader.replica.quarantine_list().unwrap().len();
+        let aside = reader.replica.quarantined().unwrap().len();
         assert_eq!((here, aside), (4, 0), "{panic:?}: every run is in the document");
         assert!(reader.get(&doc, "own").is_some(), "{panic:?}: what was written before is there");
         // It goes on.
@@ -221,7 +221,7 @@ fn a_run_that_breaks_a_rule_is_put_aside_with_author_and_rule() {
     assert_eq!(reader.get(&doc, "m0"), None);
     reader.receive(&[bad.bytes().clone(), good]);
     assert!(reader.get(&doc, "m0").is_some());
-    let list = reader.replica.quarantine_list().unwrap();
+    let list = reader.replica.quarantined().unwrap();
     assert_eq!(list.len(), 1);
     assert_eq!((list[0].id, list[0].author), (Some(bad.id()), Some(bad.header().author)));
     assert!(list[0].detail.contains("G2 time"), "{}", list[0].detail);

@@ -33,7 +33,7 @@ impl Phone {
     }
 
     fn quarantined(&self) -> Vec<(RejectCode, Vec<u8>)> {
-        self.replica.quarantined().unwrap().into_iter().map(|(code, _, bytes)| (code, bytes)).collect()
+        self.replica.quarantined().unwrap().into_iter().map(|q| (q.code, q.bytes)).collect()
     }
 
     fn title(&mut self, doc: &DocId) -> Option<Value> {

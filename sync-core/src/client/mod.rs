@@ -34,7 +34,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
-use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{ChangeHash, DeviceId, DocId, MemberId, Seq, SpaceId};
 use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::limits;
@@ -42,7 +41,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::driver::{Channels, ClientStore, Command, Driver, Job, Keys, Reply, Shared, Turned, wait_for_keys};
 use crate::document::{Document, Edit, EditError, Path, View};
-use crate::replica::{Counters, LinkState, Now, Replica, ReplicaConfig, ReplicaError};
+use crate::replica::{Counters, LinkState, Now, Quarantined, Replica, ReplicaConfig, ReplicaError};
 use crate::store::{EncryptedStore, RedbStore, StoreError};
 
 pub use self::blocking::block_on;
@@ -413,8 +412,8 @@ impl Client {
         self.look(|replica| Ok(replica.charters().clone())).await
     }
 
-    /// Everything that was refused: why, and the bytes.
-    pub async fn quarantined(&self) -> Result<Vec<(RejectCode, String, Vec<u8>)>, ClientError> {
+    /// Everything that was refused: why, whose it is, and the bytes.
+    pub async fn quarantined(&self) -> Result<Vec<Quarantined>, ClientError> {
         self.look(|replica| replica.quarantined()).await
     }
 

@@ -1,7 +1,7 @@
 //! What was refused: kept apart, where the app can list and export it.
 
 use dinh_proto::codec::{Reader, Write};
-use dinh_proto::error::RejectCode;
+use dinh_proto::error::{InvalidMessage, RejectCode};
 use dinh_proto::ids::{Author, DocId, ItemId};
 use dinh_proto::item::{Item, RawItem};
 
@@ -60,32 +60,31 @@ impl<S: Store> Replica<S> {
         batch.put(Table::Quarantine, order.to_be_bytes(), value);
     }
 
-    /// Everything in quarantine, with authors.
-    pub fn quarantine_list(&self) -> Result<Vec<Quarantined>, ReplicaError> {
-        let list = self.quarantined()?.into_iter().map(|(code, detail, bytes)| {
-            let item = RawItem::parse(bytes.clone().into()).ok();
-            let header = item.as_ref().map(RawItem::header);
-            Quarantined {
-                code,
-                detail,
-                id: item.as_ref().map(RawItem::id),
-                author: header.map(|h| h.author),
-                doc: header.map(|h| h.doc).filter(|doc| *doc != DocId::default()),
-                bytes,
-            }
-        });
-        Ok(list.collect())
-    }
-
-    /// Everything in quarantine: code, detail, bytes.
-    pub fn quarantined(&self) -> Result<Vec<(RejectCode, String, Vec<u8>)>, ReplicaError> {
+    /// Everything in quarantine, oldest first.
+    pub fn quarantined(&self) -> Result<Vec<Quarantined>, ReplicaError> {
         let entries = self.store.read(|tx| schema::entries(tx, Table::Quarantine, &[]))?;
-        let read = |value: &[u8]| {
-            let mut r = Reader::new(value);
-            let code = RejectCode::from_wire(r.u8("code")?)?;
-            let detail = r.text(usize::MAX, "detail")?.to_owned();
-            Ok::<_, dinh_proto::error::InvalidMessage>((code, detail, r.rest().to_vec()))
-        };
-        entries.iter().map(|(_, v)| read(v).map_err(|_| StoreError::Corrupt("quarantine").into())).collect()
+        entries
+            .iter()
+            .map(|(_, v)| Quarantined::read(v).map_err(|_| StoreError::Corrupt("quarantine").into()))
+            .collect()
+    }
+}
+
+impl Quarantined {
+    fn read(value: &[u8]) -> Result<Self, InvalidMessage> {
+        let mut r = Reader::new(value);
+        let code = RejectCode::from_wire(r.u8("code")?)?;
+        let detail = r.text(usize::MAX, "detail")?.to_owned();
+        let bytes = r.rest().to_vec();
+        let item = RawItem::parse(bytes.clone().into()).ok();
+        let header = item.as_ref().map(RawItem::header);
+        Ok(Self {
+            code,
+            detail,
+            id: item.as_ref().map(RawItem::id),
+            author: header.map(|h| h.author),
+            doc: header.map(|h| h.doc).filter(|doc| *doc != DocId::default()),
+            bytes,
+        })
     }
 }
