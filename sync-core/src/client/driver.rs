@@ -5,21 +5,20 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::ThreadId;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dinh_proto::error::SessionError;
 use dinh_proto::keys::{DeviceKey, RelayPublic};
 use dinh_proto::session::Reconnect;
 use dinh_proto::time::Timestamp;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use super::connection::{Connection, Io};
-use super::events::Observers;
-use super::status::{Lifecycle, Status, Traffic};
+use super::shared::{Shared, count};
+use super::status::{Lifecycle, Status};
 use super::transport::{ConnectError, RelayUrl, connect};
 use super::{ClientError, Timeouts};
 use crate::replica::{Ended, Event, LinkState, Now, Replica, ReplicaError};
@@ -72,78 +71,6 @@ pub(super) struct Channels {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) relay: watch::Receiver<Option<RelayUrl>>,
     pub(super) shared: Arc<Shared>,
-}
-
-/// What the driver and its handles share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) status: watch::Sender<Status>,
-    pub(super) observers: Observers,
-    /// Why the driver stopped by itself.
-    pub(super) failure: OnceLock<ClientError>,
-    /// The app says that the connection may be dead.
-    pub(super) suspect: Notify,
-    pub(super) thread: OnceLock<ThreadId>,
-    bytes_up: AtomicU64,
-    bytes_down: AtomicU64,
-    frames_up: AtomicU64,
-    frames_down: AtomicU64,
-    connections: AtomicU64,
-}
-
-impl Shared {
-    pub(super) fn new(status: Status, events_max: usize) -> Self {
-        Self {
-            status: watch::Sender::new(status),
-            observers: Observers::new(events_max),
-            failure: OnceLock::new(),
-            suspect: Notify::new(),
-            thread: OnceLock::new(),
-            bytes_up: AtomicU64::new(0),
-            bytes_down: AtomicU64::new(0),
-            frames_up: AtomicU64::new(0),
-            frames_down: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
-        }
-    }
-
-    pub(super) fn traffic(&self) -> Traffic {
-        let of = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        Traffic {
-            bytes_up: of(&self.bytes_up),
-            bytes_down: of(&self.bytes_down),
-            frames_up: of(&self.frames_up),
-            frames_down: of(&self.frames_down),
-            connections: of(&self.connections),
-        }
-    }
-
-    /// The driver can do nothing more. The first reason counts.
-    pub(super) fn fail(&self, error: ClientError) {
-        tracing::error!(%error, "the client stops");
-        let _ = self.failure.set(error);
-    }
-
-    /// Why a command got no answer.
-    pub(super) fn gone(&self) -> ClientError {
-        self.failure.get().map_or(ClientError::Closed, |e| ClientError::Stopped(Arc::new(e.clone())))
-    }
-
-    fn locked(&self) {
-        self.status.send_modify(|status| {
-            status.link = LinkState::Offline;
-            status.lifecycle = Lifecycle::Locked;
-        });
-        self.observers.forget_content();
-    }
-
-    pub(super) fn ended(&self, lifecycle: Lifecycle) {
-        self.status.send_modify(|status| {
-            status.link = LinkState::Offline;
-            status.lifecycle = lifecycle;
-        });
-        self.observers.end();
-    }
 }
 
 /// A connection, the key that the relay at its other end must prove, and what the handshake needs besides.
@@ -633,8 +560,4 @@ pub(super) async fn wait_for_keys(channels: &mut Channels) -> Option<(Box<Keys>,
             }
         }
     }
-}
-
-fn count(counter: &AtomicU64, n: usize) {
-    counter.fetch_add(n as u64, Ordering::Relaxed);
 }

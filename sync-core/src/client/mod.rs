@@ -16,11 +16,13 @@
 mod blocking;
 #[allow(clippy::disallowed_methods, reason = "the one place that reads clocks")]
 mod clock;
+mod config;
 mod connection;
 mod driver;
 mod error;
 mod events;
 mod marker;
+mod shared;
 mod status;
 mod transport;
 
@@ -29,22 +31,22 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
 use dinh_proto::ids::{ChangeHash, DeviceId, DocId, MemberId, Seq, SpaceId};
 use dinh_proto::keys::{DeviceKey, SignKey};
-use dinh_proto::limits;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::driver::{Channels, ClientStore, Command, Driver, Job, Keys, Reply, Shared, Turned, wait_for_keys};
+use self::driver::{Channels, ClientStore, Command, Driver, Job, Keys, Reply, Turned, wait_for_keys};
+use self::shared::Shared;
 use crate::document::{Document, Edit, EditError, Path, View};
 use crate::replica::{Counters, LinkState, Now, Quarantined, Replica, ReplicaConfig, ReplicaError};
 use crate::store::{EncryptedStore, RedbStore, StoreError};
 
 pub use self::blocking::block_on;
+pub use self::config::{ClientConfig, Timeouts};
 pub use self::error::ClientError;
 pub use self::events::EventStream;
 pub use self::status::{Lifecycle, Status, Traffic};
@@ -56,69 +58,6 @@ pub const COMMANDS_MAX: usize = 256;
 
 /// Enough for Automerge, which recurses as deeply as documents are nested.
 const STACK_BYTES: usize = 8 << 20;
-
-/// What a client needs.
-#[derive(Debug, Clone)]
-pub struct ClientConfig {
-    /// The store's file; made if it is not there. Its directory must exist. One client at a time may have it open.
-    pub store: PathBuf,
-    /// A file of this client's own, **in a place that no backup of the system holds** (Android: under
-    /// `getNoBackupFilesDir()`; iOS: with `isExcludedFromBackup`): by it a store that came out of a backup, or from
-    /// another phone, is known, and goes on in a new session. Its directory must exist.
-    pub marker: PathBuf,
-    /// This device's key, which the app keeps in the platform's keystore.
-    pub key: DeviceKey,
-    /// The key that encrypts the store, which the app keeps in the platform's keystore. If it is lost, so is what
-    /// was not synced.
-    pub store_key: StoreKey,
-    /// Whether opening reads the whole file and compares it with its checksums; see [`RedbStore::verify`].
-    pub verify_store: bool,
-    /// The relay to keep a connection to, if any; see [`Client::set_relay`].
-    pub relay: Option<RelayUrl>,
-    /// The replica's part.
-    pub replica: ReplicaConfig,
-    /// How long things may take.
-    pub timeouts: Timeouts,
-    /// Events that may wait for each [`EventStream`].
-    pub events_max: usize,
-}
-
-impl ClientConfig {
-    /// Defaults for everything that has one: no relay, and the store is verified.
-    pub fn new(
-        store: impl Into<PathBuf>,
-        marker: impl Into<PathBuf>,
-        key: DeviceKey,
-        store_key: StoreKey,
-    ) -> Self {
-        Self {
-            store: store.into(),
-            marker: marker.into(),
-            key,
-            store_key,
-            verify_store: true,
-            relay: None,
-            replica: ReplicaConfig::default(),
-            timeouts: Timeouts::default(),
-            events_max: 1_024,
-        }
-    }
-}
-
-/// How long things may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// From dialling to the end of the upgrade.
-    pub connect: Duration,
-    /// How long a relay may be silent after the app said that the connection is suspect.
-    pub probe: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self { connect: limits::HANDSHAKE_TIMEOUT, probe: Duration::from_secs(4) }
-    }
-}
 
 /// A handle on a running client. When the last one is dropped the client closes by itself in the background; call
 /// [`shutdown`](Self::shutdown) to know when the store can be opened again.
