@@ -65,9 +65,11 @@ byte_ids! {
     CharterTag(8);
     /// First bytes of the key epoch that a payload is encrypted under; zero means not encrypted.
     KeyEpoch(8);
+    /// A key epoch of a space: the hash of its key.
+    EpochId(16);
 }
 
-display_hex! { SpaceId MemberId DeviceId SessionId ActorId ItemId ChangeHash LogEpoch }
+display_hex! { SpaceId MemberId DeviceId SessionId ActorId ItemId ChangeHash LogEpoch EpochId }
 
 impl fmt::Display for DocId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,6 +8,7 @@
 pub mod channel;
 pub mod charter;
 pub mod codec;
+pub mod crypto;
 pub mod error;
 pub mod ids;
 pub mod item;
