@@ -8,7 +8,7 @@ use dinh_proto::item::SpaceSum;
 use dinh_proto::session::DeviceEvent;
 use dinh_proto::wire::Fetch;
 use dinh_server::hub::HubConfig;
-use hub_common::{Branch, COMMITTEE, DRAFT, Phone, SECRET, VILLAGE, World};
+use hub_common::{Branch, COMMITTEE, DRAFT, Phone, SECRET, VILLAGE, World, admission};
 
 #[test]
 fn a_branch_that_was_founded_offline_is_uploaded_without_one_refusal() {
@@ -39,7 +39,7 @@ fn a_device_that_the_relay_does_not_know_yet_misses_nothing_of_what_is_stored_al
     let connection = world.connect(&newcomer.key, None);
     assert_eq!(world.client(connection).caught_up(), None);
     assert_eq!(world.client(connection).items(), []);
-    let certificate = Record::Device(Box::new(newcomer.certificate(Role::Member)));
+    let certificate = admission(newcomer.certificate(Role::Member));
     let record = branch.secretary.record(branch.id, &certificate);
     assert_eq!(world.offer(secretary, record.bytes().clone(), false), Some(Ok(Seq(10))));
 
@@ -60,7 +60,7 @@ fn a_device_that_gains_spaces_is_told_their_checksums() {
     assert_eq!(world.offer(secretary, run.bytes().clone(), false), Some(Ok(Seq(9))));
     let draft = branch.secretary.run(VILLAGE, DRAFT, b"moves the cursor");
     assert_eq!(world.offer(secretary, draft.bytes().clone(), false), Some(Ok(Seq(10))));
-    let grant = Record::Grant { space: COMMITTEE, member: branch.member.member };
+    let grant = Record::Grant { space: COMMITTEE, member: branch.member.member, generation: 1 };
     let grant = branch.secretary.record(branch.id, &grant);
     assert_eq!(world.offer(secretary, grant.bytes().clone(), false), Some(Ok(Seq(11))));
 

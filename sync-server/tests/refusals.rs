@@ -11,7 +11,9 @@ use dinh_proto::item::{HEADER_BYTES, Kind, Place};
 use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::limits;
 use dinh_server::hub::HubConfig;
-use hub_common::{Branch, COMMITTEE, DRAFT, MINUTES, Phone, SECRET, VILLAGE, World, resigned};
+use hub_common::{
+    Branch, COMMITTEE, DRAFT, MINUTES, Phone, SECRET, VILLAGE, World, admission, plain_space, resigned,
+};
 
 /// Offers an item that must be refused with `code`, and shows that this changed nothing: it is counted, nothing is
 /// stored, the connection is open and takes a good item.
@@ -267,8 +269,8 @@ fn items_whose_author_or_target_is_not_known_wait() {
     assert_eq!((author.fate(), target.fate()), (Fate::Later, Fate::Later));
 
     let records = [
-        Record::Device(Box::new(newcomer.certificate(Role::Member))),
-        Record::Space { space, audience: Audience::Everyone },
+        admission(newcomer.certificate(Role::Member)),
+        plain_space(space, Audience::Everyone),
         Record::Document { doc, space, writers: Writers::All },
     ];
     for record in &records {
@@ -292,9 +294,9 @@ fn charter_records_that_do_not_count() {
     let mut world = branch.world();
     let phone = world.connect(&branch.secretary.key, Some(8));
     let newcomer = Phone::new(7);
-    let certify = Record::Device(Box::new(newcomer.certificate(Role::Member)));
+    let certify = admission(newcomer.certificate(Role::Member));
     let (id, member, reader) = (branch.id, &mut branch.member, &mut branch.reader);
-    let grant = Record::Grant { space: COMMITTEE, member: member.member };
+    let grant = Record::Grant { space: COMMITTEE, member: member.member, generation: 1 };
     let document = |space| Record::Document { doc: DocId([60; 16]), space, writers: Writers::All };
     let place = Place::Chain { n: 1, prev: [0; 16] };
     let cases = [
@@ -328,7 +330,7 @@ fn charter_records_that_do_not_count() {
     let founder = world.connect(&other.secretary.key, None);
     let first = other.secretary.sign_at(Kind::Charter, other_id, DocId::default(), place, &genesis);
     accepted(&mut world, founder, first.bytes());
-    let claim = Record::Space { space: VILLAGE, audience: Audience::Everyone };
+    let claim = plain_space(VILLAGE, Audience::Everyone);
     let place = Place::Chain { n: 2, prev: first.id().link() };
     let claim = other.secretary.sign_at(Kind::Charter, other_id, DocId::default(), place, &claim.encode());
     refused(&mut world, founder, "another's space", claim.bytes().clone(), RejectCode::NotAuthorised);

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dinh_proto::channel::Binding;
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
+use dinh_proto::crypto::SpaceKey;
 use dinh_proto::error::{CloseCode, SessionError};
-use dinh_proto::ids::{CharterTag, Cursor, DocId, ItemId, MemberId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DocId, ItemId, MemberId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place};
 use dinh_proto::keys::{DeviceKey, RelayPublic, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
@@ -58,10 +59,14 @@ impl Author {
             place: Place::Chain { n: *n, prev: *prev },
             first_seq: u32::from(is_run) * *n,
             count: u16::from(is_run),
-            commitment: [u8::from(is_run); 16],
+            last: ChangeHash([1; 32]),
             charter_tag: CharterTag::default(),
         };
-        let item = draft.sign(&self.key, payload).unwrap();
+        let item = if is_run {
+            draft.seal(&self.key, &SpaceKey::from_bytes(&[7; 32]), false, payload).unwrap()
+        } else {
+            draft.sign(&self.key, payload).unwrap()
+        };
         *prev = item.id().link();
         item
     }
@@ -72,7 +77,7 @@ impl Author {
 
     fn certificate(&self, member: u8, role: Role) -> Certificate {
         let request = JoinRequest::new(&self.key);
-        Certificate { member: MemberId([member; 16]), role, request, name: "máy".into() }
+        Certificate { member: MemberId([member; 16]), role, request, name: Vec::new() }
     }
 }
 
@@ -85,8 +90,8 @@ fn branch() -> (Vec<Item>, Author, Author) {
     let member = Author::new(2, id);
     let payloads = [
         genesis,
-        Record::Device(Box::new(member.certificate(2, Role::Member))).encode(),
-        Record::Space { space: SPACE, audience: Audience::Everyone }.encode(),
+        Record::Device { certificate: Box::new(member.certificate(2, Role::Member)), seen: Vec::new() }.encode(),
+        Record::Space { space: SPACE, history: true, padded: false, audience: Audience::Everyone }.encode(),
         Record::Document { doc: DOC, space: SPACE, writers: Writers::All }.encode(),
     ];
     let records = payloads.iter().map(|p| secretary.item(Kind::Charter, p)).collect();

@@ -64,8 +64,28 @@ pub const SESSIONS_PER_DEVICE_MAX: usize = 256;
 
 /// Records of one charter.
 pub const CHARTER_RECORDS_MAX: usize = 4_096;
+/// Payloads of one charter together, bytes.
+pub const CHARTER_BYTES_MAX: usize = 4 << 20;
 /// Payload of one charter record, bytes.
-pub const CHARTER_RECORD_BYTES_MAX: usize = 8 * 1024;
+pub const CHARTER_RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Devices that a key is sealed to in one record: 88 bytes each.
+pub const WRAPS_PER_RECORD_MAX: usize = 512;
+/// Older keys in one epoch record: only those that no other epoch leads back to.
+pub const EPOCH_PREV_MAX: usize = 16;
+/// Chains of one device that a frontier names: its sessions in each space.
+pub const FRONTIER_MARKS_MAX: usize = 1_024;
+/// Devices that one root record removes.
+pub const ROOT_REMOVALS_MAX: usize = 64;
+/// Chains that a certificate says there are.
+pub const SEEN_CHAINS_MAX: usize = 256;
+/// Devices of one member that are certified at the same time, by the devices that admit and by relays.
+pub const DEVICES_PER_MEMBER_MAX: usize = 4;
+/// Age at which an officer's device draws a new key for a space.
+pub const KEY_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 3_600);
+/// Within this time, at random, a device does what a branch needs of it: the first does it, the others see that it is done.
+pub const TEND_WITHIN: Duration = Duration::from_secs(10);
+/// An encrypted device name, bytes.
+pub const SEALED_NAME_BYTES_MAX: usize = 128;
 /// Members named in one space record.
 pub const AUDIENCE_MEMBERS_MAX: usize = 256;
 /// A device's display name, bytes.
@@ -131,5 +151,8 @@ const _: () = assert!(MESSAGE_FILL_BYTES < FRAME_PLAIN_BYTES_MAX);
 const _: () = assert!(CREDIT_BYTES as usize >= 4 * MESSAGE_FILL_BYTES);
 const _: () = assert!(RUN_CHANGES_SOFT <= RUN_CHANGES_MAX && RUN_BYTES_SOFT <= ITEM_PAYLOAD_BYTES_MAX);
 const _: () = assert!(CHARTER_RECORD_BYTES_MAX <= ITEM_PAYLOAD_BYTES_MAX);
+const _: () = assert!(WRAPS_PER_RECORD_MAX * 88 + EPOCH_PREV_MAX * 88 + 64 <= CHARTER_RECORD_BYTES_MAX);
+const _: () = assert!(FRONTIER_MARKS_MAX * 60 + 64 <= CHARTER_RECORD_BYTES_MAX);
+const _: () = assert!(crate::crypto::SEALED_NAME_BYTES <= SEALED_NAME_BYTES_MAX);
 const _: () = assert!(CHANGE_BYTES_MAX <= MESSAGE_BYTES_MAX && SCALAR_BYTES_MAX < CHANGE_BYTES_MAX);
 const _: () = assert!(CHANGE_OPS_MAX as u64 <= DOCUMENT_OPS_MAX && DOCUMENT_OPS_MAX < u32::MAX as u64);

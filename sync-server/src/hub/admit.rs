@@ -4,7 +4,7 @@ use bytes::Bytes;
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{Record, branch_id};
 use dinh_proto::error::{CloseCode, Fate, RejectCode};
-use dinh_proto::ids::{ItemId, Seq};
+use dinh_proto::ids::{ItemId, Seq, SpaceId};
 use dinh_proto::item::{Item, Kind, Place, RawItem};
 use dinh_proto::keys::DevicePublic;
 use dinh_proto::time::Timestamp;
@@ -214,7 +214,8 @@ impl Hub {
         } else {
             let space = self.spaces.get(&space_id).ok_or(RejectCode::UnknownTarget)?;
             let charter = self.branches.get(&space.branch).ok_or(RejectCode::UnknownTarget)?;
-            charter.authorise(header)?;
+            // What was written after its author lost the right may still be what others build on: devices judge that.
+            charter.standing(header, item.id().link())?;
             let carrier = self.peers.get(&id).and_then(|p| p.device);
             if !carrier.is_some_and(|device| charter.can_read(&device, &space_id)) {
                 return Err(RejectCode::NotAuthorised.into());
@@ -256,8 +257,9 @@ impl Hub {
             space.check_chain(&item.header().author, &item.header().place, &item.id(), bridged)?;
         }
         // A space belongs to the branch that named it first.
-        if let Record::Space { space, .. } = &record
-            && self.spaces.get(space).is_some_and(|s| s.branch != branch)
+        if let Record::Space { nonce, .. } = &record
+            && let space = SpaceId::derive(&item.header().author.device, nonce)
+            && self.spaces.get(&space).is_some_and(|s| s.branch != branch)
         {
             return Err(RejectCode::NotAuthorised.into());
         }

@@ -168,13 +168,12 @@ impl Hub {
         }
         for (branch, records) in branches {
             let mut charter = Charter::new(branch);
-            // Records were judged before they were stored; what no longer counts is a changed rule, and stays out.
+            // Records were judged before they were stored; what no longer reads is of a changed format, and stays out.
             if charter.extend(&records).is_err() {
                 for record in &records {
-                    let _ = charter.insert(record);
+                    let _ = charter.keep(record);
                 }
             }
-            charter.drop_unused();
             self.stats.charter_records_unused += (records.len() - charter.len()) as u64;
             self.branches.insert(branch, charter);
             self.take_over_charter(branch);
@@ -392,7 +391,7 @@ impl Hub {
         }
     }
 
-    /// Subscribes a connection to the spaces it may read that it is not subscribed to yet.
+    /// Subscribes a connection to the spaces that it may read, and to no others.
     fn subscribe(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(device) = peer.device else { return };
@@ -402,6 +401,13 @@ impl Hub {
         if !readable.is_empty() && peer.spaces.is_empty() && !peer.owes_caught_up {
             // It was unknown so far: its cursor stood still, and everything is ahead of it.
             peer.owes_caught_up = true;
+        }
+        let lost: Vec<SpaceId> = peer.spaces.difference(&readable).copied().collect();
+        for space in &lost {
+            peer.leave(space);
+            if let Some(state) = self.spaces.get_mut(space) {
+                state.subscribers.remove(&id);
+            }
         }
         let gained: BTreeSet<SpaceId> = readable.difference(&peer.spaces).copied().collect();
         let gained_late = peer.session.is_flowing() && !gained.is_empty();
@@ -484,6 +490,15 @@ impl Hub {
         let mut connected = Vec::new();
         for device in charter.devices().keys() {
             self.members.entry(*device).or_default().insert(branch);
+            connected.extend(self.by_device.get(device).into_iter().flatten().copied());
+        }
+        for device in charter.removed().keys() {
+            if let Some(branches) = self.members.get_mut(device) {
+                branches.remove(&branch);
+                if branches.is_empty() {
+                    self.members.remove(device);
+                }
+            }
             connected.extend(self.by_device.get(device).into_iter().flatten().copied());
         }
         for peer in connected {

@@ -99,6 +99,15 @@ impl Peer {
         }
     }
 
+    /// It may not read a space any more: nothing of it is sent from now on.
+    pub(super) fn leave(&mut self, space: &SpaceId) {
+        self.spaces.remove(space);
+        self.dirty.remove(space);
+        self.changed.remove(space);
+        self.backfills.remove(space);
+        self.wanted.retain(|(wanted, _)| wanted != space);
+    }
+
     /// Put `number` was answered: gives credit back when its message is done.
     pub(super) fn answered(&mut self, number: u64) {
         let i = self.open_puts.partition_point(|p| p.first <= number);

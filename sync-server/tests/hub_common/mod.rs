@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use dinh_proto::channel::{Binding, Channel};
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
+use dinh_proto::crypto::SpaceKey;
 use dinh_proto::error::{CloseCode, RejectCode, SessionError};
-use dinh_proto::ids::{CharterTag, Cursor, DocId, ItemId, LogEpoch, MemberId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DocId, ItemId, LogEpoch, MemberId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place};
 use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
@@ -372,8 +373,7 @@ impl Phone {
     }
 
     pub fn certificate(&self, role: Role) -> Certificate {
-        let name = "điện thoại".to_owned();
-        Certificate { member: self.member, role, request: JoinRequest::new(&self.key), name }
+        Certificate { member: self.member, role, request: JoinRequest::new(&self.key), name: Vec::new() }
     }
 
     fn sign(&mut self, kind: Kind, space: SpaceId, doc: DocId, payload: &[u8]) -> Item {
@@ -386,7 +386,7 @@ impl Phone {
     /// An item at any place; the phone's own counters stay as they are.
     pub fn sign_at(&self, kind: Kind, space: SpaceId, doc: DocId, place: Place, payload: &[u8]) -> Item {
         let run = kind == Kind::Run;
-        Draft {
+        let draft = Draft {
             kind,
             space,
             doc,
@@ -394,11 +394,15 @@ impl Phone {
             place,
             first_seq: u32::from(run),
             count: u16::from(run),
-            commitment: if run { [4; 16] } else { [0; 16] },
+            last: ChangeHash([4; 32]),
             charter_tag: CharterTag::default(),
-        }
-        .sign(&self.key, payload)
-        .expect("a draft that may be signed")
+        };
+        let item = if kind == Kind::Charter {
+            draft.sign(&self.key, payload)
+        } else {
+            draft.seal(&self.key, &SpaceKey::from_bytes(&[7; 32]), false, payload)
+        };
+        item.expect("a draft that may be signed")
     }
 
     pub fn record(&mut self, branch: SpaceId, record: &Record) -> Item {
@@ -451,12 +455,12 @@ impl Branch {
         let mut records = vec![secretary.sign(Kind::Charter, id, DocId::default(), &genesis)];
         let document = |doc, space, writers| Record::Document { doc, space, writers };
         let rest = [
-            Record::Device(Box::new(member.certificate(Role::Member))),
-            Record::Device(Box::new(reader.certificate(Role::Reader))),
-            Record::Space { space: VILLAGE, audience: Audience::Everyone },
-            Record::Space { space: COMMITTEE, audience: Audience::Members(vec![secretary.member]) },
+            admission(member.certificate(Role::Member)),
+            admission(reader.certificate(Role::Reader)),
+            plain_space(VILLAGE, Audience::Everyone),
+            plain_space(COMMITTEE, Audience::Members(vec![secretary.member])),
             document(DRAFT, VILLAGE, Writers::All),
-            document(MINUTES, VILLAGE, Writers::Secretary),
+            document(MINUTES, VILLAGE, Writers::Officers),
             document(SECRET, COMMITTEE, Writers::All),
         ];
         records.extend(rest.iter().map(|record| secretary.record(id, record)));
@@ -467,6 +471,16 @@ impl Branch {
     pub fn world(&self) -> World {
         World::over(HubConfig::default(), self.records.clone())
     }
+}
+
+/// A device's admission.
+pub fn admission(certificate: Certificate) -> Record {
+    Record::Device { certificate: Box::new(certificate), seen: Vec::new() }
+}
+
+/// A space with the usual options.
+pub fn plain_space(space: SpaceId, audience: Audience) -> Record {
+    Record::Space { space, history: true, padded: false, audience }
 }
 
 /// An item whose header was changed after signing, signed again by `key`: what a client of one's own making could
