@@ -148,7 +148,7 @@ impl Header {
         ActorId::derive(&self.doc, &self.author.device, &self.author.session)
     }
 
-    fn encode(&self) -> [u8; HEADER_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = Vec::with_capacity(HEADER_BYTES);
         let (kind, codec) = self.kind.to_wire();
         out.put_bytes(&[VERSION, kind, codec, 0]);

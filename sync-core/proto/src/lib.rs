@@ -12,6 +12,7 @@ pub mod crypto;
 pub mod error;
 pub mod ids;
 pub mod item;
+pub mod join;
 pub mod keys;
 pub mod limits;
 pub mod pack;

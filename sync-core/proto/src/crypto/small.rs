@@ -84,7 +84,13 @@ impl SpaceKey {
         Ok(std::str::from_utf8(name).map_err(|_| malformed)?.to_owned())
     }
 
-    fn seal_small(&self, domain: &[u8], aad: &[u8], nonce: &[u8; NONCE_BYTES], plain: &[u8]) -> Vec<u8> {
+    pub(super) fn seal_small(
+        &self,
+        domain: &[u8],
+        aad: &[u8],
+        nonce: &[u8; NONCE_BYTES],
+        plain: &[u8],
+    ) -> Vec<u8> {
         let mut sealed = plain.to_vec();
         encrypt(&self.subkey(domain), nonce, aad, &mut sealed);
         [&self.hint().0[..], nonce, &sealed].concat()
