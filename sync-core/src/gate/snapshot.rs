@@ -88,14 +88,9 @@ fn split_frame(content: &[u8]) -> Result<(SnapshotFrame, &[u8]), GateError> {
 }
 
 /// Opens a received snapshot: every author's changes must end in the run that the author signed, nothing else may be
-/// in it, every change must pass the rules, and a document made of them must be sound. `key_of` finds keys;
-/// `may_write` is the charter's word.
-pub fn open_snapshot(
-    item: &Item,
-    key_of: impl Fn(&DeviceId) -> Option<DevicePublic>,
-    may_write: impl Fn(&Header) -> Result<(), RejectCode>,
-) -> Result<OpenedSnapshot, GateError> {
-    let opened = open_verified_snapshot(item, key_of, may_write)?;
+/// in it, every change must pass the rules, and a document made of them must be sound.
+pub fn open_snapshot(item: &Item, authority: &impl Authority) -> Result<OpenedSnapshot, GateError> {
+    let opened = open_verified_snapshot(item, authority)?;
     let changes = opened.changes.iter().map(|a| a.change.clone()).collect();
     Shadow::default().apply(&Document::new([0; 16]), changes, 0)?;
     Ok(opened)

@@ -34,14 +34,14 @@ impl<S: Store> Replica<S> {
     /// records are here, and name this device in the very certificate that the welcome pins, there is no charter to act
     /// on.
     pub fn join_by_welcome(&mut self, welcome: &Welcome) -> Result<(), ReplicaError> {
-        let branch = welcome.branch;
+        let branch = welcome.branch();
         if self.charters.get(&branch).is_some_and(|c| c.devices().contains_key(&self.device)) {
             return Ok(());
         }
         let mut batch = Batch::default();
-        batch.put(Table::Branches, branch.0, welcome.certificate.0);
+        batch.put(Table::Branches, branch.0, welcome.certificate().0);
         self.charters.entry(branch).or_insert_with(|| Charter::new(branch));
-        self.expected.insert(branch, welcome.certificate);
+        self.expected.insert(branch, welcome.certificate());
         self.index_spaces(&branch);
         batch.commit(&mut self.store)?;
         self.take_parked()

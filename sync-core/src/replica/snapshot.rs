@@ -11,7 +11,6 @@ use dinh_proto::crypto::plain_bytes_max;
 use dinh_proto::error::{Fate, RejectCode};
 use dinh_proto::ids::{Author, ChainId, DeviceId, DocId};
 use dinh_proto::item::{Header, Item, Kind, Place, RawItem, SpaceSum};
-use dinh_proto::limits;
 use dinh_proto::ranges::Ranges;
 
 use super::schema::{self, Batch, ItemKey};
@@ -146,7 +145,7 @@ impl<S: Store> Replica<S> {
         let verified = charter.map_or(Err(RejectCode::UnknownTarget), |c| {
             let key = c.key_for(&raw)?;
             let item = raw.verify(&key)?;
-            c.authorise(item.header())?;
+            c.standing(item.header(), item.id().link())?;
             Ok(item)
         });
         let opened = match verified {

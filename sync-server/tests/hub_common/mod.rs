@@ -10,7 +10,7 @@ use dinh_proto::channel::{Binding, Channel};
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
 use dinh_proto::crypto::SpaceKey;
 use dinh_proto::error::{CloseCode, RejectCode, SessionError};
-use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DocId, ItemId, LogEpoch, MemberId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DeviceId, DocId, ItemId, LogEpoch, MemberId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place};
 use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
@@ -430,11 +430,35 @@ impl Phone {
     }
 }
 
-pub const VILLAGE: SpaceId = SpaceId([20; 16]);
-pub const COMMITTEE: SpaceId = SpaceId([21; 16]);
-pub const DRAFT: DocId = DocId([30; 16]);
-pub const MINUTES: DocId = DocId([31; 16]);
-pub const SECRET: DocId = DocId([32; 16]);
+fn secretary_id() -> DeviceId {
+    Phone::new(1).key.public().id()
+}
+
+/// Made by the secretary.
+pub fn village() -> SpaceId {
+    SpaceId::derive(&secretary_id(), &[20; 16])
+}
+
+/// Made by the secretary.
+pub fn committee() -> SpaceId {
+    SpaceId::derive(&secretary_id(), &[21; 16])
+}
+
+/// Made by the secretary.
+pub fn draft() -> DocId {
+    DocId::derive(&secretary_id(), &[30; 16])
+}
+
+/// Made by the secretary.
+pub fn minutes() -> DocId {
+    DocId::derive(&secretary_id(), &[31; 16])
+}
+
+/// Made by the secretary.
+pub fn secret() -> DocId {
+    DocId::derive(&secretary_id(), &[32; 16])
+}
+
 
 /// A branch with a secretary, a member and a reader. `DRAFT` (all write) and `MINUTES` (the secretary writes) are
 /// in `VILLAGE`, which everyone reads; `SECRET` is in `COMMITTEE`, which only the secretary reads.
@@ -453,15 +477,15 @@ impl Branch {
         let (mut secretary, member, reader) = (Phone::new(1), Phone::new(2), Phone::new(3));
         let (id, genesis) = found(&SignKey::from_seed(&[99; 32]), secretary.certificate(Role::Secretary));
         let mut records = vec![secretary.sign(Kind::Charter, id, DocId::default(), &genesis)];
-        let document = |doc, space, writers| Record::Document { doc, space, writers };
+        let document = |nonce: u8, space, writers| Record::Document { nonce: [nonce; 16], space, writers };
         let rest = [
             admission(member.certificate(Role::Member)),
             admission(reader.certificate(Role::Reader)),
-            plain_space(VILLAGE, Audience::Everyone),
-            plain_space(COMMITTEE, Audience::Members(vec![secretary.member])),
-            document(DRAFT, VILLAGE, Writers::All),
-            document(MINUTES, VILLAGE, Writers::Officers),
-            document(SECRET, COMMITTEE, Writers::All),
+            plain_space(20, Audience::Everyone),
+            plain_space(21, Audience::Members(vec![secretary.member])),
+            document(30, village(), Writers::All),
+            document(31, village(), Writers::Officers),
+            document(32, committee(), Writers::All),
         ];
         records.extend(rest.iter().map(|record| secretary.record(id, record)));
         Self { id, secretary, member, reader, records }
@@ -479,8 +503,8 @@ pub fn admission(certificate: Certificate) -> Record {
 }
 
 /// A space with the usual options.
-pub fn plain_space(space: SpaceId, audience: Audience) -> Record {
-    Record::Space { space, history: true, padded: false, audience }
+pub fn plain_space(nonce: u8, audience: Audience) -> Record {
+    Record::Space { nonce: [nonce; 16], history: true, padded: false, audience }
 }
 
 /// An item whose header was changed after signing, signed again by `key`: what a client of one's own making could
