@@ -71,8 +71,10 @@ pub fn png(text: &str, scale: u8) -> Result<Vec<u8>, QrError> {
         (0..scale).for_each(|_| lines.extend_from_slice(&line));
     }
     let mut deflate = ZlibEncoder::new(Vec::new(), Compression::default());
-    let packed =
-        deflate.write_all(&lines).and_then(|()| deflate.finish()).expect("a vector takes all that is written");
+    let packed = deflate
+        .write_all(&lines)
+        .and_then(|()| deflate.finish())
+        .expect("a vector takes all that is written");
     let side = u32::try_from(pixels).expect("185 modules of 32 pixels at most").to_be_bytes();
     // Bit depth 1, greyscale, deflate, the one kind of filters, not interlaced.
     let head = [&side[..], &side, &[1, 0, 0, 0, 0]].concat();
@@ -129,7 +131,8 @@ mod tests {
     fn links() -> Vec<String> {
         let request = JoinRequest::new(&DeviceKey::from_seed(&[1; 32]));
         let relay = RelayKey::from_seed(&[3; 32]).public();
-        let welcome = Welcome::new(SpaceId([1; 16]), ItemId([2; 32]), relay, "ws://relay.example:4480/dinh/v1");
+        let welcome =
+            Welcome::new(SpaceId([1; 16]), ItemId([2; 32]), relay, "ws://relay.example:4480/dinh/v1");
         let root = RootKey::new(&[0xab; 32], SpaceId([1; 16]));
         let codes = [Code::from(request), welcome.unwrap().into(), root.into()];
         codes.iter().map(|code| code.link().to_string()).collect()

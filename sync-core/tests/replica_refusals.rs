@@ -177,24 +177,6 @@ fn bad_items_are_refused_each_with_its_code_and_the_good_one_after_them_is_appli
             hall.run_by(2, hall.branch, doc, b"x").bytes().clone(),
             RejectCode::NotAuthorised,
         ),
-        (
-            "a charter record by a member",
-            draft(Kind::Charter, hall.branch, DocId::default(), FIRST)
-                .sign(
-                    &key(2),
-                    &Record::Space {
-                        nonce: [9; 16],
-                        history: true,
-                        padded: false,
-                        audience: Audience::Everyone,
-                    }
-                    .encode(),
-                )
-                .unwrap()
-                .bytes()
-                .clone(),
-            RejectCode::NotAuthorised,
-        ),
     ];
     let reader = &mut hall.reader;
     assert_eq!(reader.title(&doc), None);
@@ -214,6 +196,23 @@ fn bad_items_are_refused_each_with_its_code_and_the_good_one_after_them_is_appli
     reader.deliver(&[good]);
     assert_eq!(reader.title(&doc).unwrap().as_str(), Some("Biên bản họp chi bộ"));
     assert_eq!(reader.replica.counters().items_received, 1);
+}
+
+/// It may come to count when another record is received: so it is kept, as the relay keeps it, and does nothing.
+#[test]
+fn a_record_by_who_may_not_issue_it_is_kept_and_does_not_count() {
+    let mut hall = Hall::new();
+    let record = Record::Space { nonce: [9; 16], history: true, padded: false, audience: Audience::Everyone };
+    let draft = draft(Kind::Charter, hall.branch, DocId::default(), FIRST);
+    let item = draft.sign(&key(2), &record.encode()).unwrap();
+    let reader = &mut hall.reader;
+    let spaces = reader.replica.charters()[&hall.branch].spaces().clone();
+    reader.deliver(&[item.bytes().clone()]);
+    assert_eq!(reader.refusals(), []);
+    assert_eq!(reader.replica.counters().items_received, 1);
+    let charter = &reader.replica.charters()[&hall.branch];
+    assert_eq!(charter.spaces(), &spaces);
+    assert!(!charter.counts(&item.id()));
 }
 
 #[test]

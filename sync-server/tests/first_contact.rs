@@ -8,7 +8,7 @@ use dinh_proto::item::SpaceSum;
 use dinh_proto::session::DeviceEvent;
 use dinh_proto::wire::Fetch;
 use dinh_server::hub::HubConfig;
-use hub_common::{Branch, committee, draft, Phone, secret, village, World, admission};
+use hub_common::{Branch, Phone, World, admission, committee, draft, secret, village};
 
 #[test]
 fn a_branch_that_was_founded_offline_is_uploaded_without_one_refusal() {

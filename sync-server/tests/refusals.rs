@@ -12,7 +12,7 @@ use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::limits;
 use dinh_server::hub::HubConfig;
 use hub_common::{
-    Branch, committee, draft, minutes, Phone, secret, village, World, admission, plain_space, resigned,
+    Branch, Phone, World, admission, committee, draft, minutes, plain_space, resigned, secret, village,
 };
 
 /// Offers an item that must be refused with `code`, and shows that this changed nothing: it is counted, nothing is

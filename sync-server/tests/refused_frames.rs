@@ -16,7 +16,7 @@ use dinh_proto::wire::{
     write_message,
 };
 use dinh_server::hub::HubConfig;
-use hub_common::{Branch, draft, village, World};
+use hub_common::{Branch, World, draft, village};
 
 fn hello() -> Message {
     Message::Hello(Hello { cursor: None, backfills: Vec::new() })

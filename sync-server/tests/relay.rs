@@ -17,7 +17,9 @@ use dinh_proto::channel::Binding;
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
 use dinh_proto::crypto::SpaceKey;
 use dinh_proto::error::{CloseCode, SessionError};
-use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DeviceId, DocId, ItemId, MemberId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{
+    ChangeHash, CharterTag, Cursor, DeviceId, DocId, ItemId, MemberId, Seq, SessionId, SpaceId,
+};
 use dinh_proto::item::{Draft, Item, Kind, Place};
 use dinh_proto::keys::{DeviceKey, RelayPublic, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
@@ -100,8 +102,10 @@ fn branch() -> (Vec<Item>, Author, Author) {
     let member = Author::new(2, id);
     let payloads = [
         genesis,
-        Record::Device { certificate: Box::new(member.certificate(2, Role::Member)), seen: Vec::new() }.encode(),
-        Record::Space { nonce: [20; 16], history: true, padded: false, audience: Audience::Everyone }.encode(),
+        Record::Device { certificate: Box::new(member.certificate(2, Role::Member)), seen: Vec::new() }
+            .encode(),
+        Record::Space { nonce: [20; 16], history: true, padded: false, audience: Audience::Everyone }
+            .encode(),
         Record::Document { nonce: [30; 16], space: space(), writers: Writers::All }.encode(),
     ];
     let records = payloads.iter().map(|p| secretary.item(Kind::Charter, p)).collect();

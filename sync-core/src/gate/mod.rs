@@ -118,11 +118,7 @@ pub trait Authority {
     /// Whether this is the change that the header's author committed to.
     fn commits(&self, header: &Header, change: &ChangeHash) -> Result<(), GateError> {
         let key = self.key(header).ok_or(GateError::NoKey)?;
-        if key.commits(header, change) {
-            Ok(())
-        } else {
-            Err(GateError::Mismatch("hash of the last change"))
-        }
+        if key.commits(header, change) { Ok(()) } else { Err(GateError::Mismatch("hash of the last change")) }
     }
 }
 

@@ -105,7 +105,8 @@ pub fn open_verified_snapshot(item: &Item, authority: &impl Authority) -> Result
     let mut covered = Vec::new();
     let mut in_chains = 0;
     for author in &frame.authors {
-        let signed = SignedHeader::verify(&author.header, |device| authority.public(device)).map_err(GateError::Header)?;
+        let signed = SignedHeader::verify(&author.header, |device| authority.public(device))
+            .map_err(GateError::Header)?;
         let header = signed.header();
         let same = header.kind == Kind::Run
             && header.space == item.header().space

@@ -258,9 +258,8 @@ fn judge(
     if known >= last {
         return Verdict::Applied;
     }
-    let standing = authority.charter.map_or(Err(RejectCode::UnknownTarget), |c| {
-        c.standing(header, run.id().link())
-    });
+    let standing =
+        authority.charter.map_or(Err(RejectCode::UnknownTarget), |c| c.standing(header, run.id().link()));
     let counts = match standing {
         Ok(Standing::Accepted) => true,
         Ok(Standing::IfBuiltOn) => aside.is_built_on(order),

@@ -38,9 +38,17 @@ impl Aside {
     }
 
     /// A run is put aside. Returns what others may wait for.
-    pub(super) fn insert(&mut self, order: u64, actor: ActorId, last: u64, hashes: Vec<ChangeHash>) -> Vec<Need> {
+    pub(super) fn insert(
+        &mut self,
+        order: u64,
+        actor: ActorId,
+        last: u64,
+        hashes: Vec<ChangeHash>,
+    ) -> Vec<Need> {
         if self.runs.len() >= limits::WAITING_RUNS_PER_DOCUMENT_MAX {
-            tracing::warn!("too many runs of a document were written without the right to: one is passed over");
+            tracing::warn!(
+                "too many runs of a document were written without the right to: one is passed over"
+            );
             return Vec::new();
         }
         self.by_number.insert((actor, last), order);

@@ -3,9 +3,9 @@
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
 use dinh_proto::codec::{Reader, Write};
+use dinh_proto::crypto::SpaceKey;
 use dinh_proto::error::{InvalidMessage, RejectCode};
 use dinh_proto::ids::{ChainId, DocId, MemberId, Seq, SpaceId};
-use dinh_proto::crypto::SpaceKey;
 use dinh_proto::item::{Item, Kind, Place, RawItem};
 use dinh_proto::keys::SignKey;
 use dinh_proto::limits;
@@ -85,7 +85,11 @@ impl<S: Store> Replica<S> {
         let name = self.seal_device_name(&branch, &public, name);
         let certificate = Certificate { member, role, request, name };
         let mut batch = Batch::default();
-        self.issue(branch, &Record::Device { certificate: Box::new(certificate), seen }.encode(), &mut batch)?;
+        self.issue(
+            branch,
+            &Record::Device { certificate: Box::new(certificate), seen }.encode(),
+            &mut batch,
+        )?;
         let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
         let own = charter.readable(&self.device);
         let shared: Vec<SpaceId> = charter.readable(&public.id()).intersection(&own).copied().collect();
@@ -247,7 +251,8 @@ impl<S: Store> Replica<S> {
     ) -> Result<(), RejectCode> {
         let branch = record.header().space;
         let charter = self.charters.get_mut(&branch).ok_or(RejectCode::UnknownTarget)?;
-        let before = Record::decode(record.payload()).is_ok_and(|r| r.changes_authority()).then(|| charter.clone());
+        let before =
+            Record::decode(record.payload()).is_ok_and(|r| r.changes_authority()).then(|| charter.clone());
         change(charter)?;
         if let Some(before) = before {
             let changed = Charter::changed_authors(&before, charter);

@@ -128,7 +128,8 @@ impl OpenDocument {
 
     /// Up to which order every item is in the document, except these.
     fn applied(&self) -> (u64, Vec<u64>) {
-        let open: BTreeSet<u64> = self.queue.runs.keys().copied().chain(self.waiting.orders()).chain(self.aside.orders()).collect();
+        let open: BTreeSet<u64> =
+            self.queue.runs.keys().copied().chain(self.waiting.orders()).chain(self.aside.orders()).collect();
         // What follows the first one that is not known here is looked at again.
         let upto = self.waiting.spilled_from().map_or(self.upto, |from| self.upto.min(from - 1));
         (upto, open.into_iter().filter(|order| *order <= upto).collect())

@@ -110,7 +110,8 @@ impl<S: Store> Replica<S> {
                 let (id, key) = (*id, key.clone());
                 opened.insert(id);
                 let Some((_, epoch)) = charter.epochs(space).find(|(e, _)| *e == id) else { continue };
-                for sealed in epoch.prev.iter().filter(|s| !known.contains_key(&s.epoch)).collect::<Vec<_>>() {
+                for sealed in epoch.prev.iter().filter(|s| !known.contains_key(&s.epoch)).collect::<Vec<_>>()
+                {
                     if let Ok(older) = key.open_key(sealed, space) {
                         known.insert(older.id(), older);
                     }
@@ -178,7 +179,12 @@ impl<S: Store> Replica<S> {
         let added: Vec<Event> = now
             .difference(&before)
             .filter_map(|id| Some((id, charter.device(id)?)))
-            .map(|(id, found)| Event::DeviceAdded { branch, device: *id, member: found.member, role: found.role })
+            .map(|(id, found)| Event::DeviceAdded {
+                branch,
+                device: *id,
+                member: found.member,
+                role: found.role,
+            })
             .collect();
         let removed: Vec<Event> = before
             .difference(&now)

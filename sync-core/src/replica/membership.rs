@@ -70,12 +70,7 @@ impl<S: Store> Replica<S> {
     ///
     /// # Errors
     /// [`ReplicaError::NotAuthorised`] unless this device's rank is higher than both roles'.
-    pub fn change_role(
-        &mut self,
-        branch: SpaceId,
-        member: MemberId,
-        role: Role,
-    ) -> Result<(), ReplicaError> {
+    pub fn change_role(&mut self, branch: SpaceId, member: MemberId, role: Role) -> Result<(), ReplicaError> {
         let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
         let devices: Vec<(DeviceId, u32)> = self
             .devices_of(&branch, &member)?
@@ -98,8 +93,8 @@ impl<S: Store> Replica<S> {
         let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
         let generation = charter.reader_generation(&space, &member) + 1;
         let devices: BTreeSet<DeviceId> = self.devices_of(&branch, &member)?.into_iter().collect();
-        let frontier = self
-            .frontier(&branch, |chain| chain.space == space && devices.contains(&chain.author.device))?;
+        let frontier =
+            self.frontier(&branch, |chain| chain.space == space && devices.contains(&chain.author.device))?;
         self.issue_and_rotate(branch, &[Record::Revoke { space, member, generation, frontier }])
     }
 
@@ -114,7 +109,11 @@ impl<S: Store> Replica<S> {
     }
 
     /// Names a member as a recorder of one document: it may write there whatever its role.
-    pub fn name_recorder(&mut self, doc: dinh_proto::ids::DocId, member: MemberId) -> Result<(), ReplicaError> {
+    pub fn name_recorder(
+        &mut self,
+        doc: dinh_proto::ids::DocId,
+        member: MemberId,
+    ) -> Result<(), ReplicaError> {
         let branch = self.branch_of_document(&doc)?;
         self.issue_record(branch, &Record::Recorder { doc, member })
     }
@@ -173,11 +172,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// Issues records and then new keys for every space in which somebody lost the right to read.
-    fn issue_and_rotate(
-        &mut self,
-        branch: SpaceId,
-        records: &[Record],
-    ) -> Result<(), ReplicaError> {
+    fn issue_and_rotate(&mut self, branch: SpaceId, records: &[Record]) -> Result<(), ReplicaError> {
         let mut batch = Batch::default();
         let issued = records.iter().try_for_each(|r| self.issue(branch, &r.encode(), &mut batch));
         let rotated = issued.and_then(|()| self.rotate_where_due(branch, &mut batch));
@@ -221,7 +216,8 @@ impl<S: Store> Replica<S> {
         let generation = charter.epochs(&space).map(|(_, e)| e.generation).max().unwrap_or(0) + 1;
         let readers: Vec<DevicePublic> =
             charter.readers(&space).iter().filter_map(|id| charter.device(id)).map(|d| d.public).collect();
-        let older = if charter.has_history(&space) { self.newest_epochs(&branch, &space) } else { Vec::new() };
+        let older =
+            if charter.has_history(&space) { self.newest_epochs(&branch, &space) } else { Vec::new() };
         let wraps = self.wraps(&branch, &space, &key, &readers);
         let mut prev: Vec<SealedKey> = Vec::new();
         for older in older {
@@ -230,7 +226,8 @@ impl<S: Store> Replica<S> {
             prev.push(key.seal_key(&older, &space, &nonce));
         }
         prev.sort_by_key(|s| s.epoch);
-        let record = EpochRecord { space, generation, id: key.id(), issued: self.wall.0 / 1_000, prev, wraps };
+        let record =
+            EpochRecord { space, generation, id: key.id(), issued: self.wall.0 / 1_000, prev, wraps };
         // Known before it is issued: what is written next is written under it.
         self.keep_key(space, key, batch);
         self.issue(branch, &Record::Epoch(Box::new(record)).encode(), batch)
@@ -295,7 +292,9 @@ impl<S: Store> Replica<S> {
         let beyond: BTreeSet<SpaceId> = self
             .covered
             .iter()
-            .filter(|(chain, covered)| in_branch(chain) && wanted(chain) && marks.get(*chain).is_none_or(|m| m.n < covered.max()))
+            .filter(|(chain, covered)| {
+                in_branch(chain) && wanted(chain) && marks.get(*chain).is_none_or(|m| m.n < covered.max())
+            })
             .map(|(chain, _)| chain.space)
             .collect();
         if !beyond.is_empty() {
@@ -358,7 +357,12 @@ impl<S: Store> Replica<S> {
         Ok(Frontier(marks))
     }
 
-    pub(super) fn seal_device_name(&mut self, branch: &SpaceId, public: &DevicePublic, name: &str) -> Vec<u8> {
+    pub(super) fn seal_device_name(
+        &mut self,
+        branch: &SpaceId,
+        public: &DevicePublic,
+        name: &str,
+    ) -> Vec<u8> {
         let mut nonce = [0; 24];
         self.rng.fill_bytes(&mut nonce);
         let name = super::charter::clip(name);

@@ -47,8 +47,8 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::document::{HashPrefix, Path, Typing};
 use crate::store::{Store, StoreError, Table};
-use documents::OpenDocument;
 pub use charter::SpaceOptions;
+use documents::OpenDocument;
 pub use error::ReplicaError;
 pub use event::{Event, LinkState, Origin, Refuser, Status};
 pub use link::Ended;

@@ -335,7 +335,9 @@ impl<S: Store> Replica<S> {
                 return Ok(true);
             }
         }
-        let Some(snapshot) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? else { return Ok(false) };
+        let Some(snapshot) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? else {
+            return Ok(false);
+        };
         self.snapshot_is_by(&schema::stored_item(snapshot)?, devices)
     }
 

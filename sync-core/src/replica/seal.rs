@@ -60,12 +60,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    fn seal_run(
-        &self,
-        doc: &DocId,
-        space: SpaceId,
-        run: &[Unsealed],
-    ) -> Result<Item, ReplicaError> {
+    fn seal_run(&self, doc: &DocId, space: SpaceId, run: &[Unsealed]) -> Result<Item, ReplicaError> {
         let actor: ActorId = self.actor(doc);
         let (first_seq, before) = run.first().map(|u| (u.seq, u.before)).unwrap_or_default();
         let raw: Vec<&[u8]> = run.iter().map(|u| &u.raw[..]).collect();

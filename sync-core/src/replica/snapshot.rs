@@ -85,7 +85,11 @@ impl<S: Store> Replica<S> {
     }
 
     /// Whether any of these devices wrote a part of a stored snapshot.
-    pub(super) fn snapshot_is_by(&self, item: &Item, devices: &BTreeSet<DeviceId>) -> Result<bool, ReplicaError> {
+    pub(super) fn snapshot_is_by(
+        &self,
+        item: &Item,
+        devices: &BTreeSet<DeviceId>,
+    ) -> Result<bool, ReplicaError> {
         for author in self.snapshot_frame_of(item)?.authors {
             let header = Header::decode(&author.header[..dinh_proto::item::HEADER_BYTES])?;
             if devices.contains(&header.author.device) {

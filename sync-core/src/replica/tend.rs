@@ -84,8 +84,8 @@ impl<S: Store> Replica<S> {
             result = result.and(self.issue_wraps(branch, space, &devices, &mut batch));
         }
         for (removal, device, space) in unattested {
-            let frontier = self
-                .frontier(&branch, |chain| chain.space == space && chain.author.device == device)?;
+            let frontier =
+                self.frontier(&branch, |chain| chain.space == space && chain.author.device == device)?;
             if !frontier.0.is_empty() {
                 let record = Record::Frontier { about: removal, device, frontier };
                 result = result.and(self.issue(branch, &record.encode(), &mut batch));

@@ -10,7 +10,9 @@ use dinh_proto::channel::{Binding, Channel};
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
 use dinh_proto::crypto::SpaceKey;
 use dinh_proto::error::{CloseCode, RejectCode, SessionError};
-use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DeviceId, DocId, ItemId, LogEpoch, MemberId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{
+    ChangeHash, CharterTag, Cursor, DeviceId, DocId, ItemId, LogEpoch, MemberId, Seq, SessionId, SpaceId,
+};
 use dinh_proto::item::{Draft, Item, Kind, Place};
 use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
@@ -458,7 +460,6 @@ pub fn minutes() -> DocId {
 pub fn secret() -> DocId {
     DocId::derive(&secretary_id(), &[32; 16])
 }
-
 
 /// A branch with a secretary, a member and a reader. `DRAFT` (all write) and `MINUTES` (the secretary writes) are
 /// in `VILLAGE`, which everyone reads; `SECRET` is in `COMMITTEE`, which only the secretary reads.

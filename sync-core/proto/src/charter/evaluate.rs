@@ -106,7 +106,10 @@ impl Evaluation<'_> {
     /// against others.
     fn root_rank(&mut self) -> Option<crate::keys::SignPublic> {
         let genesis = self.entries.iter().find_map(|(id, e)| match &e.record {
-            Record::Genesis(g) if g.secretary.request.public.id() == e.author.device && g.secretary.role == Role::Secretary => {
+            Record::Genesis(g)
+                if g.secretary.request.public.id() == e.author.device
+                    && g.secretary.role == Role::Secretary =>
+            {
                 Some((*id, (**g).clone()))
             }
             _ => None,
@@ -147,7 +150,13 @@ impl Evaluation<'_> {
                 if at.n > 1 {
                     marks.extend(self.branch, &author, at.n - 1, entry_link(self.entries, &author, at.n - 1));
                 }
-                let effect = RoleEffect { by: id, rank: ROOT_RANK, generation: u32::MAX, role: Role::Secretary, marks };
+                let effect = RoleEffect {
+                    by: id,
+                    rank: ROOT_RANK,
+                    generation: u32::MAX,
+                    role: Role::Secretary,
+                    marks,
+                };
                 self.roles.entry(author.device).or_default().push(effect);
                 self.refresh(&author.device);
             } else {
@@ -189,7 +198,9 @@ impl Evaluation<'_> {
         let mut issuers: VecDeque<DeviceId> = self.certified.keys().copied().collect();
         while let Some(issuer) = issuers.pop_front() {
             for id in self.admissions.get(&issuer).cloned().unwrap_or_default() {
-                let (Some(entry), Some(by)) = (self.entries.get(&id), self.certified.get(&issuer)) else { continue };
+                let (Some(entry), Some(by)) = (self.entries.get(&id), self.certified.get(&issuer)) else {
+                    continue;
+                };
                 let Record::Device { certificate, seen } = &entry.record else { continue };
                 let at = self.at(&id, entry);
                 let role = by.role_at(&at);
@@ -345,7 +356,11 @@ pub(super) fn apply(view: &mut View, branch: &SpaceId, id: ItemId, entry: &Entry
     }
     let reads = |space: &SpaceId| view.ever_reads(issuer, space, branch);
     match &entry.record {
-        Record::Genesis(_) | Record::Device { .. } | Record::Removal { .. } | Record::Role { .. } | Record::Root(_) => {
+        Record::Genesis(_)
+        | Record::Device { .. }
+        | Record::Removal { .. }
+        | Record::Role { .. }
+        | Record::Root(_) => {
             return refuse;
         }
         Record::Space { nonce, history, padded, audience } => {

@@ -215,7 +215,9 @@ impl Charter {
         }
         if header.kind == Kind::Charter {
             match Record::decode(item.payload()) {
-                Ok(Record::Genesis(_)) if branch_id(item.payload()) != self.branch => return Err(RejectCode::BadLink),
+                Ok(Record::Genesis(_)) if branch_id(item.payload()) != self.branch => {
+                    return Err(RejectCode::BadLink);
+                }
                 Ok(Record::Genesis(genesis)) => return Ok(genesis.secretary.request.public),
                 Ok(Record::Root(root)) => return Ok(root.secretary.request.public),
                 _ => {}
@@ -266,8 +268,9 @@ impl Charter {
     /// The charter chains that a newcomer must not miss: of who was ever an officer, and of whoever took a right away.
     pub fn decisive_chains(&self) -> BTreeSet<Author> {
         let decides = |e: &&Entry| {
-            let officer =
-                || self.view.certified.get(&e.author.device).is_some_and(|c| c.ever(record::Role::is_officer));
+            let officer = || {
+                self.view.certified.get(&e.author.device).is_some_and(|c| c.ever(record::Role::is_officer))
+            };
             let takes = matches!(
                 e.record,
                 Record::Removal { .. } | Record::Role { .. } | Record::Revoke { .. } | Record::Root(_)
@@ -415,12 +418,15 @@ impl Charter {
         let known = old.certified.keys().chain(new.certified.keys());
         let mut changed: BTreeSet<DeviceId> = known.filter(|d| !same(d)).copied().collect();
         let readers = old.readers.keys().chain(new.readers.keys());
-        let members: BTreeSet<MemberId> =
-            readers.filter(|k| old.readers.get(*k) != new.readers.get(*k)).map(|(_, member)| *member).collect();
+        let members: BTreeSet<MemberId> = readers
+            .filter(|k| old.readers.get(*k) != new.readers.get(*k))
+            .map(|(_, member)| *member)
+            .collect();
         let of_members = new.certified.iter().filter(|(_, c)| members.contains(&c.member));
         changed.extend(of_members.map(|(device, _)| *device));
         let cuts = old.cuts.keys().chain(new.cuts.keys());
-        changed.extend(cuts.filter(|k| old.cuts.get(*k) != new.cuts.get(*k)).map(|(_, author)| author.device));
+        changed
+            .extend(cuts.filter(|k| old.cuts.get(*k) != new.cuts.get(*k)).map(|(_, author)| author.device));
         changed
     }
 
@@ -435,7 +441,9 @@ impl Charter {
         }
         let record = Record::decode(item.payload()).map_err(|_| RejectCode::Malformed)?;
         match &record {
-            Record::Genesis(_) if branch_id(item.payload()) != self.branch => return Err(RejectCode::BadLink),
+            Record::Genesis(_) if branch_id(item.payload()) != self.branch => {
+                return Err(RejectCode::BadLink);
+            }
             Record::Root(root) if root.branch != self.branch => return Err(RejectCode::BadLink),
             _ => {}
         }
@@ -470,8 +478,15 @@ impl Charter {
             return RejectCode::UnknownAuthor;
         }
         let there = match &entry.record {
-            Record::Removal { device, .. } | Record::Role { device, .. } => view.certified.contains_key(device),
-            record if record.changes_authority() && !matches!(record, Record::Revoke { .. } | Record::Frontier { .. }) => true,
+            Record::Removal { device, .. } | Record::Role { device, .. } => {
+                view.certified.contains_key(device)
+            }
+            record
+                if record.changes_authority()
+                    && !matches!(record, Record::Revoke { .. } | Record::Frontier { .. }) =>
+            {
+                true
+            }
             _ => {
                 let applied = evaluate::apply(&mut view.clone(), &self.branch, id, entry);
                 return applied.err().unwrap_or(RejectCode::NotAuthorised);

@@ -191,8 +191,8 @@ impl Certified {
 
     fn best_role(&self, applies: impl Fn(&RoleEffect) -> bool) -> Role {
         let candidates = self.roles.iter().filter(|e| applies(e));
-        let best = candidates
-            .max_by_key(|e| (e.generation, std::cmp::Reverse(e.rank), std::cmp::Reverse(e.by)));
+        let best =
+            candidates.max_by_key(|e| (e.generation, std::cmp::Reverse(e.rank), std::cmp::Reverse(e.by)));
         best.map_or(self.role, |e| e.role)
     }
 
@@ -278,7 +278,9 @@ impl View {
     ) -> Result<Standing, RejectCode> {
         let (space, doc) = (&header.space, &header.doc);
         let Some(n) = header.n().filter(|_| header.kind == Kind::Run) else {
-            return self.authorise_now(&header.author.device, space, doc, branch).map(|()| Standing::Accepted);
+            return self
+                .authorise_now(&header.author.device, space, doc, branch)
+                .map(|()| Standing::Accepted);
         };
         let device = self.certified.get(&header.author.device).ok_or(RejectCode::UnknownAuthor)?;
         let entry = self.documents.get(doc).ok_or(RejectCode::UnknownTarget)?;

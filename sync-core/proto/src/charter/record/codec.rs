@@ -394,7 +394,11 @@ fn read_wraps(r: &mut Reader<'_>) -> Result<Vec<Wrap>, InvalidMessage> {
     let n = r.count(limits::WRAPS_PER_RECORD_MAX, 88, "wraps")?;
     let mut wraps = Vec::with_capacity(n);
     for _ in 0..n {
-        wraps.push(Wrap { tag: r.array("tag")?, enc: r.array("encapsulated key")?, ct: r.array("sealed key")? });
+        wraps.push(Wrap {
+            tag: r.array("tag")?,
+            enc: r.array("encapsulated key")?,
+            ct: r.array("sealed key")?,
+        });
     }
     sorted(wraps.iter().map(|w| (w.tag, w.enc)), "wraps")?;
     Ok(wraps)
