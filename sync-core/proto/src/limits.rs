@@ -175,10 +175,10 @@ pub const READ_PAUSE_MAX: Duration = Duration::from_secs(20);
 pub const PUT_BYTES_PER_MINUTE: u64 = 5 << 20;
 /// Bytes of items that one device may put at once, and again in each day: people's writing is 100 times less.
 pub const PUT_BYTES_PER_DAY: u64 = 50 << 20;
-/// How long an item waits at the relay, unanswered, until its device may put that much again. Then it is refused with
-/// `Quota`, and so is what waits behind it. Longer than a minute, so the share of a minute only ever delays; and long
-/// enough that a phone over its day's share sends the same 256 KiB again every ten minutes and not every
-/// [`RETRY_LATER`].
+/// How long one item waits at the relay, unanswered, for its device's share of a day. Then it is refused with `Quota`,
+/// and what waits behind it too. The share comes back with 607 B/s, so what a device makes usually (at most
+/// [`RUN_BYTES_SOFT`]) waits two minutes and is sent once; if it were refused at once, a phone over its share would send
+/// its whole outbox again every [`RETRY_LATER`]. For the share of a minute an item waits as long as it takes.
 pub const PUT_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Bytes of the runs of one document: what a device receives that has no snapshot, and more than it can open quickly.
@@ -198,5 +198,7 @@ pub const CHARTER_RECORDS_PER_DAY: u64 = 2_000;
 pub const CHARTER_RECORDS_OF_DEVICE_PER_DAY: u64 = 500;
 
 const _: () = assert!(READ_PAUSE_MAX.as_secs() < KEEPALIVE_AFTER.as_secs());
-const _: () = assert!(PUT_PATIENCE.as_secs() > 60 && PUT_BYTES_PER_MINUTE > ITEM_PAYLOAD_BYTES_MAX as u64);
+const _: () = assert!(
+    PUT_PATIENCE.as_secs() > RETRY_LATER.as_secs() && PUT_BYTES_PER_MINUTE > ITEM_PAYLOAD_BYTES_MAX as u64
+);
 const _: () = assert!(GREETING_CONNECTIONS_PER_ADDRESS_MAX < GREETING_CONNECTIONS_MAX);

@@ -60,8 +60,8 @@ impl Hub {
         for ((number, bridged, item_id), result) in request.puts.into_iter().zip(results) {
             let outcome = result.map_err(Refusal::from).and_then(|item| {
                 let outcome = self.admit(id, &item, bridged);
-                if matches!(&outcome, Err(refusal) if refusal.code == RejectCode::Duplicate) {
-                    self.repay_duplicate(id, &item);
+                if let Err(refusal) = &outcome {
+                    self.repay(id, refusal.code, item.bytes().len());
                 }
                 outcome
             });
@@ -166,7 +166,10 @@ impl Hub {
                         self.with_peer(id, |p| p.puts.push_front(put));
                         break;
                     }
-                    Err((item, refusal)) => self.refuse(id, put.number, item, refusal),
+                    Err((item, refusal)) => {
+                        self.repay(id, refusal.code, put.bytes.len());
+                        self.refuse(id, put.number, item, refusal);
+                    }
                 }
             }
             if !items.is_empty() {

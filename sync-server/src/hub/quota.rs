@@ -3,13 +3,13 @@
 //!
 //! What a device may put is counted when an item is about to be judged. If it is not there yet the item waits where
 //! it is, and since its credit is not given back the device soon stops sending: nothing is lost and nothing sent twice.
-//! Only what waited too long is refused. What is counted is forgotten when the relay stops.
+//! Only an item for which it would have to wait very long is refused. What is counted is forgotten when the relay stops.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dinh_proto::charter::record::Record;
-use dinh_proto::error::{CloseCode, RejectCode};
+use dinh_proto::error::{CloseCode, Fate, RejectCode};
 use dinh_proto::ids::{DeviceId, ItemId, Seq, SpaceId};
 use dinh_proto::item::{Item, Kind};
 use dinh_proto::limits;
@@ -33,7 +33,7 @@ pub struct Quotas {
     /// Bytes of items that one device puts, in the long run. To refill a relay that was restored from few devices an
     /// operator may want more.
     pub bytes_per_day: Rate,
-    /// How long an item waits for its device's share before it is refused.
+    /// How long an item waits for its device's share of a day before it is refused.
     pub patience: Duration,
     /// Bytes of the runs of one document.
     pub document_bytes: u64,
@@ -73,8 +73,6 @@ impl Default for Quotas {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Limit {
-    /// [`Quotas::bytes_per_minute`].
-    BytesPerMinute,
     /// [`Quotas::bytes_per_day`].
     BytesPerDay,
     /// [`Quotas::document_bytes`].
@@ -95,7 +93,6 @@ impl Limit {
     /// The name in metrics and in what a device is told.
     pub fn name(self) -> &'static str {
         match self {
-            Self::BytesPerMinute => "BytesPerMinute",
             Self::BytesPerDay => "BytesPerDay",
             Self::DocumentBytes => "DocumentBytes",
             Self::SpaceBytes => "SpaceBytes",
@@ -133,6 +130,7 @@ impl RecordShare {
 /// The first item in a connection's queue waits for its device's share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wait {
+    /// Since when it waits for the share of a day.
     since: Timestamp,
     /// When it is looked at again.
     until: Timestamp,
@@ -220,11 +218,11 @@ impl Hub {
             let day = share.day.ready_at(&quotas.bytes_per_day, cost);
             let ready = minute.max(day);
             if ready > now {
-                let since = peer.wait.map_or(now, |w| w.since);
-                let at_most = since + quotas.patience;
+                // The share of a minute comes back soon enough for anything.
+                let since = peer.wait.filter(|_| day > now).map_or(now, |w| w.since);
+                let at_most = if day > now { since + quotas.patience } else { ready };
                 if now >= at_most {
-                    let limit = if day >= minute { Limit::BytesPerDay } else { Limit::BytesPerMinute };
-                    self.refuse_waiting(id, limit);
+                    self.refuse_waiting(id);
                     return None;
                 }
                 self.stats.puts_delayed += u64::from(peer.wait.is_none());
@@ -247,11 +245,11 @@ impl Hub {
     }
 
     /// All of them: what follows would only wait as long, or be refused for the gap.
-    fn refuse_waiting(&mut self, id: PeerId, limit: Limit) {
+    fn refuse_waiting(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.wait = None;
         for put in std::mem::take(&mut peer.puts) {
-            let refusal = self.over(limit);
+            let refusal = self.over(Limit::BytesPerDay);
             self.refuse(id, put.number, ItemId::default(), refusal);
         }
     }
@@ -267,10 +265,13 @@ impl Hub {
         }
     }
 
-    /// What was stored already costs nothing in the long run: several devices that refill a relay have the same items.
-    pub(super) fn repay_duplicate(&mut self, id: PeerId, item: &Item) {
-        if let Some(share) = self.peers.get(&id).and_then(|p| self.shares.get_mut(&p.device?)) {
-            share.day.give_back(&self.config.quotas.bytes_per_day, item.bytes().len() as u64);
+    /// What comes again costs nothing in the long run: items that are refused for now are offered later, and several
+    /// devices that refill a relay have the same ones.
+    pub(super) fn repay(&mut self, id: PeerId, code: RejectCode, bytes: usize) {
+        if code.fate() != Fate::Never
+            && let Some(share) = self.peers.get(&id).and_then(|p| self.shares.get_mut(&p.device?))
+        {
+            share.day.give_back(&self.config.quotas.bytes_per_day, bytes as u64);
         }
     }
 
@@ -332,7 +333,6 @@ impl Hub {
         let q = &self.config.quotas;
         let per = |what, rate: &Rate| format!("{} {what} in {} s", rate.amount, rate.per.as_secs());
         let most = match limit {
-            Limit::BytesPerMinute => per("bytes of one device", &q.bytes_per_minute),
             Limit::BytesPerDay => per("bytes of one device", &q.bytes_per_day),
             Limit::DocumentBytes => format!("{} bytes in one document", q.document_bytes),
             Limit::SpaceBytes => format!("{} bytes in one space", q.space_bytes),
