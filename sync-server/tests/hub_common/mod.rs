@@ -519,3 +519,22 @@ pub fn resigned(item: &Item, key: &DeviceKey, change: impl FnOnce(&mut [u8])) ->
     bytes[HEADER_BYTES..ITEM_OVERHEAD_BYTES].copy_from_slice(&key.sign(b"dinh/itm1\0", &id));
     bytes.into()
 }
+
+impl World {
+    /// Lets this much time pass; the hub's timers fire in it, in order.
+    pub fn pass(&mut self, by: std::time::Duration) {
+        let until = self.now + by;
+        while let Some(at) = self.hub.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.hub.handle_timeout(self.now);
+            self.run();
+        }
+        self.now = until;
+    }
+
+    /// What the log holds, for a relay that starts over it.
+    pub fn stored(&self) -> Vec<Item> {
+        let parse = |bytes: &Bytes| dinh_proto::item::RawItem::parse(bytes.clone()).expect("an item").trust();
+        self.log.iter().map(parse).collect()
+    }
+}
