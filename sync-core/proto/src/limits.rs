@@ -64,8 +64,9 @@ pub const SESSIONS_PER_DEVICE_MAX: usize = 256;
 
 /// Records of one charter.
 pub const CHARTER_RECORDS_MAX: usize = 4_096;
-/// Payloads of one charter together, bytes.
-pub const CHARTER_BYTES_MAX: usize = 4 << 20;
+/// Bytes of all records of one charter that anybody holds: twice what a relay takes, so that records which came by several
+/// relays fit.
+pub const CHARTER_HELD_BYTES_MAX: usize = 2 * CHARTER_BYTES_MAX as usize;
 /// Payload of one charter record, bytes.
 pub const CHARTER_RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Devices that a key is sealed to in one record: 88 bytes each.

@@ -435,7 +435,7 @@ impl Charter {
         let n = header.n().filter(|_| header.kind == Kind::Charter && header.space == self.branch);
         let n = n.ok_or(RejectCode::Malformed)?;
         if self.entries.len() >= limits::CHARTER_RECORDS_MAX
-            || self.bytes + item.payload().len() > limits::CHARTER_BYTES_MAX
+            || self.bytes + item.payload().len() > limits::CHARTER_HELD_BYTES_MAX
         {
             return Err(RejectCode::Quota);
         }
