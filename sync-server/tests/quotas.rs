@@ -13,7 +13,7 @@ use dinh_proto::limits;
 use dinh_proto::session::DeviceEvent;
 use dinh_proto::wire::{Fetch, Hello, Message, Put, write_message};
 use dinh_server::hub::{HubConfig, Limit, PeerId, Quotas, Rate};
-use hub_common::{Branch, COMMITTEE, DRAFT, MINUTES, Phone, SECRET, VILLAGE, World};
+use hub_common::{Branch, Phone, World, admission, committee, draft, minutes, plain_space, secret, village};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const MS: Duration = Duration::from_millis(1);
@@ -66,15 +66,15 @@ fn bytes_over_a_minute_s_share_wait_and_nobody_else_does() {
     let mut world = world(&branch, Quotas { bytes_per_minute, ..Quotas::default() });
     let phone = world.connect(&branch.member.key, Some(8));
     for _ in 0..10 {
-        accepted(&mut world, phone, &sized(&mut branch.member, VILLAGE, DRAFT, 1_000));
+        accepted(&mut world, phone, &sized(&mut branch.member, village(), draft(), 1_000));
     }
     // Over all connections of the device.
     let second = world.connect(&branch.member.key, Some(8));
-    let late = sized(&mut branch.member, VILLAGE, DRAFT, 1_000);
+    let late = sized(&mut branch.member, village(), draft(), 1_000);
     assert_eq!(world.offer(second, late.bytes().clone(), false), None);
     let other = world.connect(&branch.secretary.key, Some(8));
     for _ in 0..10 {
-        accepted(&mut world, other, &sized(&mut branch.secretary, VILLAGE, MINUTES, 1_000));
+        accepted(&mut world, other, &sized(&mut branch.secretary, village(), minutes(), 1_000));
     }
     world.pass(Duration::from_secs(6) - MS);
     assert_eq!(world.client(second).acks(), []);
@@ -85,11 +85,11 @@ fn bytes_over_a_minute_s_share_wait_and_nobody_else_does() {
     // It is not forgotten with the connection.
     world.hub.handle_disconnected(world.now, PeerId(second));
     let again = world.connect(&branch.member.key, Some(8));
-    let late = sized(&mut branch.member, VILLAGE, DRAFT, 1_000);
+    let late = sized(&mut branch.member, village(), draft(), 1_000);
     assert_eq!(world.offer(again, late.bytes().clone(), false), None);
     // An item that is larger than the share needs all of it: nothing waits for ever.
     world.pass(Duration::from_secs(66));
-    accepted(&mut world, again, &sized(&mut branch.member, VILLAGE, DRAFT, 30_000));
+    accepted(&mut world, again, &sized(&mut branch.member, village(), draft(), 30_000));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn bytes_over_a_day_s_share_wait_are_refused_and_taken_when_there_is_room_again(
     let mut branch = Branch::new();
     let mut world = world(&branch, Quotas { bytes_per_day: Rate::new(10_000, DAY), ..Quotas::default() });
     let phone = world.connect(&branch.member.key, Some(8));
-    let runs: Vec<Item> = (0..12).map(|_| sized(&mut branch.member, VILLAGE, DRAFT, 1_000)).collect();
+    let runs: Vec<Item> = (0..12).map(|_| sized(&mut branch.member, village(), draft(), 1_000)).collect();
     for run in &runs[..10] {
         accepted(&mut world, phone, run);
     }
@@ -106,7 +106,7 @@ fn bytes_over_a_day_s_share_wait_are_refused_and_taken_when_there_is_room_again(
     world.pass(limits::PUT_PATIENCE - MS);
     assert_eq!(world.client(phone).rejects(), [], "it waits first");
     let other = world.connect(&branch.secretary.key, Some(8));
-    accepted(&mut world, other, &sized(&mut branch.secretary, VILLAGE, MINUTES, 10_000));
+    accepted(&mut world, other, &sized(&mut branch.secretary, village(), minutes(), 10_000));
     world.pass(MS);
     counted(&mut world, phone, Limit::BytesPerDay, &before);
     // Refused items cost nothing: a tenth of the day after the tenth, the next is taken, though it was offered before.
@@ -118,9 +118,9 @@ fn bytes_over_a_day_s_share_wait_are_refused_and_taken_when_there_is_room_again(
         accepted(&mut world, third, run);
     }
     let stored = world.log.len();
-    accepted(&mut world, third, &sized(&mut branch.secretary, VILLAGE, DRAFT, 10_000));
+    accepted(&mut world, third, &sized(&mut branch.secretary, village(), draft(), 10_000));
     assert_eq!(world.log.len(), stored + 1);
-    let one_more = sized(&mut branch.secretary, VILLAGE, DRAFT, 1_000);
+    let one_more = sized(&mut branch.secretary, village(), draft(), 1_000);
     assert_eq!(world.offer(third, one_more.bytes().clone(), false), None);
 }
 
@@ -130,7 +130,7 @@ fn what_waits_behind_a_refused_item_is_answered_with_it_and_credit_is_given_back
     let bytes_per_day = Rate::new(10_000, DAY);
     let mut world = world(&branch, Quotas { bytes_per_day, ..Quotas::default() });
     let phone = world.connect(&branch.member.key, Some(8));
-    let runs: Vec<Item> = (0..100).map(|_| sized(&mut branch.member, VILLAGE, DRAFT, 10_000)).collect();
+    let runs: Vec<Item> = (0..100).map(|_| sized(&mut branch.member, village(), draft(), 10_000)).collect();
     let mut sent = 0;
     for run in &runs {
         if world.client(phone).session().can_put() {
@@ -192,20 +192,20 @@ fn a_full_document_and_a_full_space() {
     let phone = world.connect(&branch.member.key, Some(8));
     let secretary = world.connect(&branch.secretary.key, Some(8));
     for _ in 0..10 {
-        accepted(&mut world, phone, &sized(&mut branch.member, VILLAGE, DRAFT, 1_000));
+        accepted(&mut world, phone, &sized(&mut branch.member, village(), draft(), 1_000));
     }
-    let over = sized(&mut branch.member, VILLAGE, DRAFT, 1_000);
+    let over = sized(&mut branch.member, village(), draft(), 1_000);
     refused(&mut world, phone, &over, Limit::DocumentBytes);
     // Neither the other document nor a snapshot of the full one is affected.
-    let snapshot = branch.member.snapshot(VILLAGE, DRAFT, 18);
+    let snapshot = branch.member.snapshot(village(), draft(), 18);
     accepted(&mut world, phone, &snapshot);
     let left = 5_000 - snapshot.bytes().len();
-    accepted(&mut world, secretary, &sized(&mut branch.secretary, VILLAGE, MINUTES, left));
-    let over = sized(&mut branch.secretary, VILLAGE, MINUTES, ITEM_OVERHEAD_BYTES + 1);
+    accepted(&mut world, secretary, &sized(&mut branch.secretary, village(), minutes(), left));
+    let over = sized(&mut branch.secretary, village(), minutes(), ITEM_OVERHEAD_BYTES + 1);
     refused(&mut world, secretary, &over, Limit::SpaceBytes);
-    let newer = branch.member.snapshot(VILLAGE, DRAFT, 19);
+    let newer = branch.member.snapshot(village(), draft(), 19);
     refused(&mut world, phone, &newer, Limit::SpaceBytes);
-    accepted(&mut world, secretary, &sized(&mut branch.secretary, COMMITTEE, SECRET, 1_000));
+    accepted(&mut world, secretary, &sized(&mut branch.secretary, committee(), secret(), 1_000));
     // A relay that starts over this log knows it too.
     let mut world = World::over(config(quotas), world.stored());
     let secretary = world.connect(&branch.secretary.key, None);
@@ -213,7 +213,7 @@ fn a_full_document_and_a_full_space() {
 }
 
 fn document(n: u8) -> Record {
-    Record::Document { doc: DocId([n; 16]), space: VILLAGE, writers: Writers::All }
+    Record::Document { nonce: [n; 16], space: village(), writers: Writers::All }
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn one_document_too_many_and_one_record_too_many() {
     let secretary = world.connect(&branch.secretary.key, Some(8));
     accepted(&mut world, phone, &branch.member.record(branch.id, &document(60)));
     refused(&mut world, phone, &branch.member.record(branch.id, &document(61)), Limit::BranchDocuments);
-    let device = Record::Device(Box::new(Phone::new(7).certificate(Role::Member)));
+    let device = admission(Phone::new(7).certificate(Role::Member));
     accepted(&mut world, secretary, &branch.secretary.record(branch.id, &device));
 
     let mut branch = Branch::new();
@@ -235,7 +235,7 @@ fn one_document_too_many_and_one_record_too_many() {
     let phone = world.connect(&branch.member.key, Some(8));
     accepted(&mut world, phone, &fits);
     refused(&mut world, phone, &branch.member.record(branch.id, &over), Limit::CharterBytes);
-    accepted(&mut world, phone, &sized(&mut branch.member, VILLAGE, DRAFT, 1_000));
+    accepted(&mut world, phone, &sized(&mut branch.member, village(), draft(), 1_000));
 }
 
 #[test]
@@ -270,13 +270,13 @@ fn a_charter_grows_by_so_much_in_a_day() {
     // It counts who signed it, not who brings it.
     refused(&mut world, phone, &records[3], Limit::RecordsOfDevice);
     refused(&mut world, secretary, &records[3], Limit::RecordsOfDevice);
-    let space = |n| Record::Space { space: SpaceId([n; 16]), audience: Audience::Everyone };
+    let space = |n| plain_space(n, Audience::Everyone);
     let spaces: Vec<Item> = (70..73).map(|n| branch.secretary.record(branch.id, &space(n))).collect();
     accepted(&mut world, secretary, &spaces[0]);
     accepted(&mut world, secretary, &spaces[1]);
     refused(&mut world, secretary, &spaces[2], Limit::RecordsOfBranch);
     // Documents can be written all the same.
-    accepted(&mut world, phone, &sized(&mut branch.member, VILLAGE, DRAFT, 1_000));
+    accepted(&mut world, phone, &sized(&mut branch.member, village(), draft(), 1_000));
     world.pass(DAY / 3);
     accepted(&mut world, secretary, &spaces[2]);
     world.pass(DAY / 5);
