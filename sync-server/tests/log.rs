@@ -46,7 +46,7 @@ fn item_of_size(i: u64, bytes: usize) -> Item {
         place,
         first_seq: if run { 1 } else { 0 },
         count: if run { 1 } else { 0 },
-        last: ChangeHash([1; 32]),
+        last: if run { ChangeHash([1; 32]) } else { ChangeHash::default() },
         charter_tag: CharterTag([0; 8]),
     };
     let payload = vec![i as u8; bytes];
