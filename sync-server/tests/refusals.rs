@@ -5,6 +5,7 @@ mod hub_common;
 
 use bytes::Bytes;
 use dinh_proto::charter::record::{Audience, Record, Role, Writers, found};
+use dinh_proto::crypto::plain_bytes_max;
 use dinh_proto::error::{CloseCode, Fate, RejectCode};
 use dinh_proto::ids::{DocId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{HEADER_BYTES, Kind, Place};
@@ -98,7 +99,7 @@ fn oversized_items() {
     let place = branch.member.next_place(village());
     accepted(&mut world, phone, good.bytes());
     let Place::Chain { n, .. } = place else { panic!("a chain") };
-    let largest = vec![7; limits::ITEM_PAYLOAD_BYTES_MAX];
+    let largest = vec![7; plain_bytes_max(false)];
     let place = Place::Chain { n, prev: good.id().link() };
     let item = branch.member.sign_at(Kind::Run, village(), draft(), place, &largest);
     accepted(&mut world, phone, item.bytes());
