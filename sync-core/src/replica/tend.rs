@@ -62,7 +62,10 @@ impl<S: Store> Replica<S> {
             });
             // An officer who is left without the newest key draws another: nobody can lock a space away.
             if (officer || own_space) && (charter.rotation_due(&space) || is_old || !have) {
-                rotate.push(space);
+                // Without the wrap secret a newest key may be missing that this device only cannot open.
+                if self.may_draw_key(&branch, &space) {
+                    rotate.push(space);
+                }
                 continue;
             }
             let lacking = charter.unwrapped(&space).into_iter().filter_map(|id| charter.devices().get(&id));
@@ -74,7 +77,9 @@ impl<S: Store> Replica<S> {
                 wrap.push((space, for_them));
             }
         }
-        let unattested = charter.unattested(&self.device);
+        // What was seen where it is locked is told when it is unlocked.
+        let mut unattested = charter.unattested(&self.device);
+        unattested.retain(|(_, _, space)| !self.is_locked(space));
         let mut batch = Batch::default();
         let mut result = Ok(());
         for space in rotate {
