@@ -76,13 +76,14 @@ impl<S: Store> Replica<S> {
             return Ok(());
         }
         let mut batch = Batch::default();
-        for (doc, actor) in stale {
+        for (doc, actor) in &stale {
             let nothing = TakenBack::default();
-            self.rewrite_document(&doc, &nothing, actor, (RejectCode::Fork, ""), &mut batch)?;
+            self.rewrite_document(doc, &nothing, *actor, (RejectCode::Fork, ""), &mut batch)?;
         }
         self.hold_rewritten(None);
         batch.commit(&mut self.store)?;
-        Ok(())
+        // The originals may have come in the meantime.
+        self.drop_rewritten(&stale.into_iter().map(|(doc, _)| doc).collect())
     }
 
     /// The first rewritten changes that need not be sent: the document has what they stand for.
