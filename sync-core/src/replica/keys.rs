@@ -98,7 +98,7 @@ impl<S: Store> Replica<S> {
         let Some(charter) = self.charters.get(branch) else { return };
         let mut found: Vec<(SpaceId, SpaceKey)> = Vec::new();
         let tag = Wrap::tag_of(&self.device);
-        for space in charter.spaces().keys().chain([branch]).filter(|space| !self.is_locked(space)) {
+        for space in charter.spaces().keys().chain([branch]) {
             let mut known: BTreeMap<EpochId, SpaceKey> =
                 self.keys.of(space).map(|k| (k.id(), k.clone())).collect();
             let before = known.len();

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use dinh_proto::charter::record::Record;
-use dinh_proto::ids::SpaceId;
+use dinh_proto::ids::{ChainId, SpaceId};
 use dinh_proto::keys::DevicePublic;
 use dinh_proto::limits;
 use dinh_proto::time::Timestamp;
@@ -77,9 +77,7 @@ impl<S: Store> Replica<S> {
                 wrap.push((space, for_them));
             }
         }
-        // What was seen where it is locked is told when it is unlocked.
-        let mut unattested = charter.unattested(&self.device);
-        unattested.retain(|(_, _, space)| !self.is_locked(space));
+        let unattested = charter.unattested(&self.device);
         let mut batch = Batch::default();
         let mut result = Ok(());
         for space in rotate {
@@ -89,8 +87,12 @@ impl<S: Store> Replica<S> {
             result = result.and(self.issue_wraps(branch, space, &devices, &mut batch));
         }
         for (removal, device, space) in unattested {
-            let frontier =
-                self.frontier(&branch, |chain| chain.space == space && chain.author.device == device)?;
+            let seen = |chain: &ChainId| chain.space == space && chain.author.device == device;
+            let frontier = match self.frontier(&branch, seen) {
+                // It is in a snapshot that is locked: told when it is unlocked.
+                Err(ReplicaError::Locked(_)) => continue,
+                frontier => frontier?,
+            };
             if !frontier.0.is_empty() {
                 let record = Record::Frontier { about: removal, device, frontier };
                 result = result.and(self.issue(branch, &record.encode(), &mut batch));
@@ -128,7 +130,7 @@ impl<S: Store> Replica<S> {
         let mut withheld = Vec::new();
         for (branch, charter) in &self.charters {
             let missing = charter.seen_by(&self.device).iter().filter(|(author, n)| {
-                let chain = dinh_proto::ids::ChainId { space: *branch, author: *author };
+                let chain = ChainId { space: *branch, author: *author };
                 self.held.get(&chain).is_none_or(|held| (1..=*n).any(|n| !held.contains(n)))
             });
             let missing = missing.count();
