@@ -225,6 +225,7 @@ fn nothing_here_opens_what_is_protected_while_it_is_locked() {
     assert_committee_is_locked(&mut village);
     assert_eq!(village.deputy().status().pending, 2);
     village.deputy().unlock_protected(at(2), &WRAP_SECRET).unwrap();
+    while village.deputy().poll_event().is_some() {}
     fill(&mut village);
     let minutes = village.minutes;
     village.deputy().type_text(at(3), &minutes, &path!["d"], "gõ dở w3jyt9bh", true).unwrap();
@@ -286,6 +287,7 @@ fn ordinary_spaces_go_on_and_what_arrives_meanwhile_is_there_after_unlocking() {
             village.restart(locked());
         }
         let (held, items) = (village.deputy().items_held(), village.relay.items_of(committee));
+        village.relay.meet(village.phone.as_mut().unwrap(), at(5));
         for n in 0..5 {
             write(&mut village.secretary, &minutes, &format!("m{n}"), "biên bản");
             write(&mut village.secretary, &notice, &format!("n{n}"), "thông báo");

@@ -27,7 +27,9 @@ pub struct ClientConfig {
     ///
     /// With both ([`DeviceKey::from_secrets`]) everything can be read. With the first alone ([`DeviceKey::locked`]) the
     /// client opens with protected spaces locked: see [`Client::lock_protected`](super::Client::lock_protected). An app that
-    /// locks nothing apart keeps one secret ([`DeviceKey::from_seed`]). A device that joins a branch does so with both.
+    /// locks nothing apart keeps one secret ([`DeviceKey::from_seed`]). A device that joins a branch does so with both. If the second is
+    /// lost (systems may throw such a key away when fingerprints are enrolled anew, unless a passcode opens it too), new
+    /// keys cannot be handed to this device any more: it has to be admitted as a new one.
     pub key: DeviceKey,
     /// The key that encrypts the store, which the app keeps in the platform's keystore, beside the first secret. If it is
     /// lost, so is what was not synced.
