@@ -1,0 +1,234 @@
+//! Bar 3: a member signs, in its own name, what it may not say: each way is refused with an error of its own.
+//!
+//! What outsiders, removed devices and relays are told is in `replica_refusals.rs`, `sync-server/tests/refusals.rs` and the
+//! charter's tests: `UnknownAuthor`, `BadSignature`, `NotAuthorised`, `Gap`, `Fork`.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use dinh_core::document::{Document, EditError, Path};
+use dinh_core::gate::{GateError, open_run, seal_run};
+use dinh_core::path;
+use dinh_proto::error::{InvalidMessage, RejectCode};
+use dinh_proto::ids::{ActorId, ChangeHash, CharterTag, DeviceId, DocId, SessionId, SpaceId};
+use dinh_proto::item::{CLEAR_KEY, Draft, HEADER_BYTES, Header, Item, Kind, Place, RawItem, commitment};
+use dinh_proto::keys::DeviceKey;
+use dinh_proto::limits;
+use dinh_proto::pack::{PackContext, PackLimits, RawChange, pack_in};
+
+const DOC: DocId = DocId([2; 16]);
+const SESSION: SessionId = SessionId([3; 8]);
+
+fn key(seed: u8) -> DeviceKey {
+    DeviceKey::from_seed(&[seed; 32])
+}
+
+fn device(seed: u8) -> DeviceId {
+    key(seed).public().id()
+}
+
+/// Changes under this actor, and the hash of each.
+fn changes(actor: ActorId, count: usize) -> Vec<(ChangeHash, Vec<u8>)> {
+    let mut doc = Document::new(actor.0);
+    for n in 0..count {
+        let at: Path = path!["m"].join(format!("{n}").as_str());
+        let value = i64::try_from(n).unwrap();
+        doc.edit::<_, EditError>(1_700_000_000, None, |e| {
+            if n == 0 {
+                e.put_map(&path!["m"])?;
+            }
+            e.put(&at, value)
+        })
+        .unwrap();
+    }
+    let raw = doc.changes_raw(&[]).into_iter().map(|(_, raw)| raw);
+    raw.map(|raw| (ChangeHash(RawChange::parse(&raw).unwrap().hash), raw)).collect()
+}
+
+/// What a member can put into a run that it signs.
+struct Run {
+    session: SessionId,
+    doc: DocId,
+    first_seq: u32,
+    count: u16,
+    last: ChangeHash,
+    payload: Vec<u8>,
+}
+
+impl Run {
+    fn honest(changes: &[(ChangeHash, Vec<u8>)]) -> Self {
+        let raw: Vec<&Vec<u8>> = changes.iter().map(|(_, raw)| raw).collect();
+        let first = RawChange::parse(raw[0]).unwrap();
+        let actor = ActorId(first.actor.try_into().unwrap());
+        let first_seq = u32::try_from(first.seq).unwrap();
+        let before = first.deps.first().map(|d| ChangeHash(*d)).filter(|_| first_seq > 1);
+        Self {
+            session: SESSION,
+            doc: DOC,
+            first_seq,
+            count: u16::try_from(raw.len()).unwrap(),
+            last: changes.last().unwrap().0,
+            payload: seal_run(&actor, before.as_ref(), &raw).unwrap(),
+        }
+    }
+
+    fn sign(&self, seed: u8) -> Item {
+        self.draft().sign(&key(seed), &self.payload).unwrap()
+    }
+
+    fn draft(&self) -> Draft {
+        Draft {
+            kind: Kind::Run,
+            space: SpaceId([1; 16]),
+            doc: self.doc,
+            session: self.session,
+            place: Place::Chain { n: 1, prev: [0; 16] },
+            first_seq: self.first_seq,
+            count: self.count,
+            commitment: commitment(&CLEAR_KEY, &self.last),
+            charter_tag: CharterTag::default(),
+        }
+    }
+}
+
+/// What the gate says of a well-signed run; `before` is the author's change before it.
+fn open(item: &Item, before: Option<&ChangeHash>) -> Result<usize, GateError> {
+    let raw = RawItem::parse(item.bytes().clone()).unwrap();
+    let author = raw.header().author.device;
+    let public = (1..=3).map(|s| key(s).public()).find(|k| k.id() == author).unwrap();
+    let item = raw.verify(&public).expect("it is well signed");
+    open_run(item.header(), item.payload(), before).map(|run| run.hashes().count())
+}
+
+fn own_actor(seed: u8) -> ActorId {
+    ActorId::derive(&DOC, &device(seed), &SESSION)
+}
+
+#[test]
+fn a_member_cannot_sign_what_is_not_its_own_or_not_in_its_place() {
+    let mine = changes(own_actor(1), 17);
+    let whole = Run::honest(&mine[..16]);
+    assert_eq!(open(&whole.sign(1), None), Ok(16), "the honest run opens");
+    let theirs = changes(own_actor(2), 16);
+    // Packed so that the actors are written out: else the reader would put the signer's in their place.
+    let packed = |changes: &[(ChangeHash, Vec<u8>)]| {
+        let raw: Vec<&Vec<u8>> = changes.iter().map(|(_, raw)| raw).collect();
+        pack_in(PackContext::default(), &raw, &PackLimits::RUN).unwrap()
+    };
+    let other_doc = changes(ActorId::derive(&DocId([9; 16]), &device(1), &SESSION), 16);
+    let other_session = changes(ActorId::derive(&DOC, &device(1), &SessionId([9; 8])), 16);
+    let of = |list: &[(ChangeHash, Vec<u8>)]| Run {
+        payload: packed(list),
+        last: list.last().unwrap().0,
+        ..Run::honest(&mine[..16])
+    };
+    let mismatch = |what| Err(GateError::Mismatch(what));
+    let gone: Vec<_> = mine[..15].iter().chain(&mine[16..]).cloned().collect();
+    let swapped: Vec<_> = {
+        let mut list = mine[..16].to_vec();
+        list.swap(7, 8);
+        list
+    };
+    let before_the_last = &mine[14].0;
+    let cases: Vec<(&str, Run, Option<&ChangeHash>, Result<usize, GateError>)> = vec![
+        ("another member's changes", of(&theirs), None, mismatch("actor")),
+        ("its own of another document", of(&other_doc), None, mismatch("actor")),
+        ("its own of another session", of(&other_session), None, mismatch("actor")),
+        (
+            "another's, with the signer put in the author's place",
+            Run { last: theirs[15].0, ..Run::honest(&theirs) },
+            None,
+            mismatch("hash of the last change"),
+        ),
+        (
+            "its run signed for another document",
+            Run { doc: DocId([9; 16]), ..of(&mine[..16]) },
+            None,
+            mismatch("actor"),
+        ),
+        (
+            "its run signed in another session",
+            Run { session: SessionId([9; 8]), ..of(&mine[..16]) },
+            None,
+            mismatch("actor"),
+        ),
+        ("more changes than counted", Run { count: 15, ..of(&mine[..16]) }, None, mismatch("count")),
+        ("fewer changes than counted", Run { count: 17, ..of(&mine[..16]) }, None, mismatch("count")),
+        ("no change", Run { payload: packed(&[]), count: 1, ..of(&mine[..16]) }, None, mismatch("count")),
+        (
+            "numbers that begin later",
+            Run { first_seq: 2, ..of(&mine[..16]) },
+            None,
+            mismatch("change number"),
+        ),
+        ("a change left out", of(&gone), None, mismatch("change number")),
+        ("two changes in another order", of(&swapped), None, mismatch("change number")),
+        ("a gap before the run", of(&mine[16..]), None, mismatch("change number")),
+        (
+            "a gap before the run, with its right number",
+            Run { first_seq: 17, count: 1, ..of(&mine[16..]) },
+            Some(before_the_last),
+            mismatch("previous change"),
+        ),
+        (
+            "a later run as if it were the first",
+            Run { first_seq: 17, count: 1, ..of(&mine[16..]) },
+            None,
+            mismatch("previous change"),
+        ),
+        (
+            "a commitment to another change",
+            Run { last: mine[14].0, ..of(&mine[..16]) },
+            None,
+            mismatch("hash of the last change"),
+        ),
+    ];
+    let number = cases.len();
+    for (what, run, before, expected) in cases {
+        assert_eq!(open(&run.sign(1), before), expected, "{what}");
+    }
+    // In its place it opens.
+    let last = Run { first_seq: 17, count: 1, ..of(&mine[16..]) };
+    assert_eq!(open(&last.sign(1), Some(&mine[15].0)), Ok(1));
+    println!("{number} runs that a member signed and may not say, each with its own error, 0 accepted");
+}
+
+#[test]
+fn what_nobody_signed_or_may_count_is_no_item() {
+    let mine = changes(own_actor(1), 4);
+    let run = Run::honest(&mine);
+    let item = run.sign(1);
+    // An outsider with a key of its own, in its own name and in the member's.
+    let outsider = run.sign(3);
+    let parse = |item: &Item| RawItem::parse(item.bytes().clone()).unwrap();
+    assert_eq!(parse(&outsider).verify(&key(1).public()), Err(RejectCode::BadSignature));
+    assert_eq!(parse(&item).verify(&key(3).public()), Err(RejectCode::BadSignature));
+    let with = |at: usize, bytes: &[u8]| {
+        let mut head = item.bytes()[..HEADER_BYTES].to_vec();
+        head[at..at + bytes.len()].copy_from_slice(bytes);
+        Header::decode(&head)
+    };
+    // The place of each field is in docs/PROTOCOL.md, section 8.
+    let over = u16::try_from(limits::RUN_CHANGES_MAX + 1).unwrap();
+    let cases = [
+        ("empty", with(84, &[0, 0]), InvalidMessage::NotAllowed("first seq, count and commitment")),
+        (
+            "over-count",
+            with(84, &over.to_le_bytes()),
+            InvalidMessage::TooLarge { what: "changes in a run", limit: limits::RUN_CHANGES_MAX as u64 },
+        ),
+        ("number zero", with(80, &[0; 4]), InvalidMessage::NotAllowed("first seq, count and commitment")),
+        ("numbers beyond the last", with(80, &[0xff; 4]), InvalidMessage::NotAllowed("first seq")),
+        ("no place", with(60, &[0; 4]), InvalidMessage::NotAllowed("n and link")),
+        ("the first with a link", with(64, &[1; 16]), InvalidMessage::NotAllowed("n and link")),
+        ("the second without one", with(60, &[2, 0, 0, 0]), InvalidMessage::NotAllowed("n and link")),
+        ("no document", with(20, &[0; 16]), InvalidMessage::NotAllowed("document")),
+    ];
+    let number = cases.len();
+    for (what, found, expected) in cases {
+        assert_eq!(found.map(drop), Err(expected), "{what}");
+    }
+    // Nor does the API sign them.
+    assert!(Run { count: 0, ..Run::honest(&mine) }.draft().sign(&key(1), b"x").is_err());
+    assert!(Run { count: over, ..Run::honest(&mine) }.draft().sign(&key(1), b"x").is_err());
+    println!("{} headers that cannot be, each with its own error, 0 accepted", number);
+}
