@@ -13,7 +13,7 @@ use dinh_proto::ids::{ActorId, ChangeHash, CharterTag, DeviceId, DocId, SessionI
 use dinh_proto::item::{CLEAR_KEY, Draft, HEADER_BYTES, Header, Item, Kind, Place, RawItem, commitment};
 use dinh_proto::keys::DeviceKey;
 use dinh_proto::limits;
-use dinh_proto::pack::{PackContext, PackLimits, RawChange, pack_in};
+use dinh_proto::pack::RawChange;
 
 const DOC: DocId = DocId([2; 16]);
 const SESSION: SessionId = SessionId([3; 8]);
@@ -51,28 +51,31 @@ struct Run {
     first_seq: u32,
     count: u16,
     last: ChangeHash,
-    payload: Vec<u8>,
+    changes: Vec<Vec<u8>>,
 }
 
 impl Run {
-    fn honest(changes: &[(ChangeHash, Vec<u8>)]) -> Self {
-        let raw: Vec<&Vec<u8>> = changes.iter().map(|(_, raw)| raw).collect();
-        let first = RawChange::parse(raw[0]).unwrap();
-        let actor = ActorId(first.actor.try_into().unwrap());
-        let first_seq = u32::try_from(first.seq).unwrap();
-        let before = first.deps.first().map(|d| ChangeHash(*d)).filter(|_| first_seq > 1);
+    fn of(changes: &[(ChangeHash, Vec<u8>)]) -> Self {
+        let first = RawChange::parse(&changes[0].1).unwrap();
         Self {
             session: SESSION,
             doc: DOC,
-            first_seq,
-            count: u16::try_from(raw.len()).unwrap(),
+            first_seq: u32::try_from(first.seq).unwrap(),
+            count: u16::try_from(changes.len()).unwrap(),
             last: changes.last().unwrap().0,
-            payload: seal_run(&actor, before.as_ref(), &raw).unwrap(),
+            changes: changes.iter().map(|(_, raw)| raw.clone()).collect(),
         }
     }
 
-    fn sign(&self, seed: u8) -> Item {
-        self.draft().sign(&key(seed), &self.payload).unwrap()
+    /// Packed as a reader of the header expects it: actors and hashes that the reader knows stand for themselves.
+    fn sign(&self, seed: u8, before: Option<&ChangeHash>) -> Item {
+        let actor = ActorId::derive(&self.doc, &device(seed), &self.session);
+        self.seal(seed, &seal_run(&actor, before, &self.changes).unwrap())
+    }
+
+    /// Signs whatever bytes.
+    fn seal(&self, seed: u8, plain: &[u8]) -> Item {
+        self.draft().sign(&key(seed), plain).unwrap()
     }
 
     fn draft(&self) -> Draft {
@@ -106,99 +109,61 @@ fn own_actor(seed: u8) -> ActorId {
 #[test]
 fn a_member_cannot_sign_what_is_not_its_own_or_not_in_its_place() {
     let mine = changes(own_actor(1), 17);
-    let whole = Run::honest(&mine[..16]);
-    assert_eq!(open(&whole.sign(1), None), Ok(16), "the honest run opens");
+    let (first, last) = mine.split_at(16);
+    assert_eq!(open(&Run::of(first).sign(1, None), None), Ok(16), "the honest run opens");
+    let in_place = Some(&mine[15].0);
+    assert_eq!(open(&Run::of(last).sign(1, in_place), in_place), Ok(1), "and the one after it");
     let theirs = changes(own_actor(2), 16);
-    // Packed so that the actors are written out: else the reader would put the signer's in their place.
-    let packed = |changes: &[(ChangeHash, Vec<u8>)]| {
-        let raw: Vec<&Vec<u8>> = changes.iter().map(|(_, raw)| raw).collect();
-        pack_in(PackContext::default(), &raw, &PackLimits::RUN).unwrap()
-    };
     let other_doc = changes(ActorId::derive(&DocId([9; 16]), &device(1), &SESSION), 16);
     let other_session = changes(ActorId::derive(&DOC, &device(1), &SessionId([9; 8])), 16);
-    let of = |list: &[(ChangeHash, Vec<u8>)]| Run {
-        payload: packed(list),
-        last: list.last().unwrap().0,
-        ..Run::honest(&mine[..16])
-    };
-    let mismatch = |what| Err(GateError::Mismatch(what));
-    let gone: Vec<_> = mine[..15].iter().chain(&mine[16..]).cloned().collect();
-    let swapped: Vec<_> = {
-        let mut list = mine[..16].to_vec();
-        list.swap(7, 8);
-        list
-    };
-    let before_the_last = &mine[14].0;
-    let cases: Vec<(&str, Run, Option<&ChangeHash>, Result<usize, GateError>)> = vec![
-        ("another member's changes", of(&theirs), None, mismatch("actor")),
-        ("its own of another document", of(&other_doc), None, mismatch("actor")),
-        ("its own of another session", of(&other_session), None, mismatch("actor")),
-        (
-            "another's, with the signer put in the author's place",
-            Run { last: theirs[15].0, ..Run::honest(&theirs) },
-            None,
-            mismatch("hash of the last change"),
-        ),
-        (
-            "its run signed for another document",
-            Run { doc: DocId([9; 16]), ..of(&mine[..16]) },
-            None,
-            mismatch("actor"),
-        ),
-        (
-            "its run signed in another session",
-            Run { session: SessionId([9; 8]), ..of(&mine[..16]) },
-            None,
-            mismatch("actor"),
-        ),
-        ("more changes than counted", Run { count: 15, ..of(&mine[..16]) }, None, mismatch("count")),
-        ("fewer changes than counted", Run { count: 17, ..of(&mine[..16]) }, None, mismatch("count")),
-        ("no change", Run { payload: packed(&[]), count: 1, ..of(&mine[..16]) }, None, mismatch("count")),
-        (
-            "numbers that begin later",
-            Run { first_seq: 2, ..of(&mine[..16]) },
-            None,
-            mismatch("change number"),
-        ),
-        ("a change left out", of(&gone), None, mismatch("change number")),
-        ("two changes in another order", of(&swapped), None, mismatch("change number")),
-        ("a gap before the run", of(&mine[16..]), None, mismatch("change number")),
-        (
-            "a gap before the run, with its right number",
-            Run { first_seq: 17, count: 1, ..of(&mine[16..]) },
-            Some(before_the_last),
-            mismatch("previous change"),
-        ),
-        (
-            "a later run as if it were the first",
-            Run { first_seq: 17, count: 1, ..of(&mine[16..]) },
-            None,
-            mismatch("previous change"),
-        ),
+    let gone: Vec<_> = mine[..15].iter().chain(last).cloned().collect();
+    let mut swapped = first.to_vec();
+    swapped.swap(7, 8);
+    let too_early = Some(&mine[14].0);
+    // What is signed, and what its reader knows to be the author's change before.
+    type Case<'a> = (&'static str, Run, Option<&'a ChangeHash>, &'static str);
+    let cases: Vec<Case<'_>> = vec![
+        ("another member's changes", Run::of(&theirs), None, "actor"),
+        ("its own of another document", Run::of(&other_doc), None, "actor"),
+        ("its own of another session", Run::of(&other_session), None, "actor"),
+        ("signed for another document", Run { doc: DocId([9; 16]), ..Run::of(first) }, None, "actor"),
+        ("signed in another session", Run { session: SessionId([9; 8]), ..Run::of(first) }, None, "actor"),
+        ("more changes than counted", Run { count: 15, ..Run::of(first) }, None, "count"),
+        ("fewer changes than counted", Run { count: 17, ..Run::of(first) }, None, "count"),
+        ("no change", Run { changes: Vec::new(), ..Run::of(first) }, None, "count"),
+        ("numbers that begin later", Run { first_seq: 2, ..Run::of(first) }, None, "change number"),
+        ("a change left out", Run::of(&gone), None, "change number"),
+        ("two changes in another order", Run::of(&swapped), None, "change number"),
+        ("a later run as if it were the first", Run::of(last), None, "previous change"),
+        ("a gap before the run", Run::of(last), too_early, "previous change"),
+        ("the first changes again", Run::of(&first[..8]), in_place, "previous change"),
         (
             "a commitment to another change",
-            Run { last: mine[14].0, ..of(&mine[..16]) },
+            Run { last: mine[14].0, ..Run::of(first) },
             None,
-            mismatch("hash of the last change"),
+            "hash of the last change",
         ),
     ];
-    let number = cases.len();
+    let number = cases.len() + 1;
     for (what, run, before, expected) in cases {
-        assert_eq!(open(&run.sign(1), before), expected, "{what}");
+        assert_eq!(open(&run.sign(1, before), before), Err(GateError::Mismatch(expected)), "{what}");
     }
-    // In its place it opens.
-    let last = Run { first_seq: 17, count: 1, ..of(&mine[16..]) };
-    assert_eq!(open(&last.sign(1), Some(&mine[15].0)), Ok(1));
+    // Another's run as it was packed for its own reader: this one puts the signer in the author's place, and other changes come
+    // out than were committed to.
+    let theirs = Run::of(&theirs);
+    let packed = seal_run(&own_actor(2), None, &theirs.changes).unwrap();
+    let told = open(&theirs.seal(1, &packed), None);
+    assert_eq!(told, Err(GateError::Mismatch("hash of the last change")));
     println!("{number} runs that a member signed and may not say, each with its own error, 0 accepted");
 }
 
 #[test]
 fn what_nobody_signed_or_may_count_is_no_item() {
     let mine = changes(own_actor(1), 4);
-    let run = Run::honest(&mine);
-    let item = run.sign(1);
+    let run = Run::of(&mine);
+    let item = run.sign(1, None);
     // An outsider with a key of its own, in its own name and in the member's.
-    let outsider = run.sign(3);
+    let outsider = run.sign(3, None);
     let parse = |item: &Item| RawItem::parse(item.bytes().clone()).unwrap();
     assert_eq!(parse(&outsider).verify(&key(1).public()), Err(RejectCode::BadSignature));
     assert_eq!(parse(&item).verify(&key(3).public()), Err(RejectCode::BadSignature));
@@ -228,7 +193,7 @@ fn what_nobody_signed_or_may_count_is_no_item() {
         assert_eq!(found.map(drop), Err(expected), "{what}");
     }
     // Nor does the API sign them.
-    assert!(Run { count: 0, ..Run::honest(&mine) }.draft().sign(&key(1), b"x").is_err());
-    assert!(Run { count: over, ..Run::honest(&mine) }.draft().sign(&key(1), b"x").is_err());
+    assert!(Run { count: 0, ..Run::of(&mine) }.draft().sign(&key(1), b"x").is_err());
+    assert!(Run { count: over, ..Run::of(&mine) }.draft().sign(&key(1), b"x").is_err());
     println!("{} headers that cannot be, each with its own error, 0 accepted", number);
 }
