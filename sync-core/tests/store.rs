@@ -130,6 +130,10 @@ fn a_power_cut_at_any_point_keeps_every_write_that_returned_and_half_of_none() {
             }
         }
     }
+    println!(
+        "{} power cuts, and one more in each recovery: 0 writes that returned are lost, 0 halves of a write",
+        3 * points
+    );
     assert!(in_flight_kept > 0, "no cut fell between the commit and its return");
 }
 
