@@ -8,9 +8,10 @@
 use dinh_core::document::{Document, EditError, Path};
 use dinh_core::gate::{GateError, open_run, seal_run};
 use dinh_core::path;
+use dinh_proto::crypto::SpaceKey;
 use dinh_proto::error::{InvalidMessage, RejectCode};
 use dinh_proto::ids::{ActorId, ChangeHash, CharterTag, DeviceId, DocId, SessionId, SpaceId};
-use dinh_proto::item::{CLEAR_KEY, Draft, HEADER_BYTES, Header, Item, Kind, Place, RawItem, commitment};
+use dinh_proto::item::{Draft, HEADER_BYTES, Header, Item, Kind, Place, RawItem};
 use dinh_proto::keys::DeviceKey;
 use dinh_proto::limits;
 use dinh_proto::pack::RawChange;
@@ -20,6 +21,11 @@ const SESSION: SessionId = SessionId([3; 8]);
 
 fn key(seed: u8) -> DeviceKey {
     DeviceKey::from_seed(&[seed; 32])
+}
+
+/// Every member has it: it proves nothing about who wrote.
+fn space_key() -> SpaceKey {
+    SpaceKey::from_bytes(&[6; 32])
 }
 
 fn device(seed: u8) -> DeviceId {
@@ -75,7 +81,7 @@ impl Run {
 
     /// Signs whatever bytes.
     fn seal(&self, seed: u8, plain: &[u8]) -> Item {
-        self.draft().sign(&key(seed), plain).unwrap()
+        self.draft().seal(&key(seed), &space_key(), false, plain).unwrap()
     }
 
     fn draft(&self) -> Draft {
@@ -87,7 +93,7 @@ impl Run {
             place: Place::Chain { n: 1, prev: [0; 16] },
             first_seq: self.first_seq,
             count: self.count,
-            commitment: commitment(&CLEAR_KEY, &self.last),
+            last: self.last,
             charter_tag: CharterTag::default(),
         }
     }
@@ -99,7 +105,8 @@ fn open(item: &Item, before: Option<&ChangeHash>) -> Result<usize, GateError> {
     let author = raw.header().author.device;
     let public = (1..=3).map(|s| key(s).public()).find(|k| k.id() == author).unwrap();
     let item = raw.verify(&public).expect("it is well signed");
-    open_run(item.header(), item.payload(), before).map(|run| run.hashes().count())
+    let plain = space_key().open(&item, false).expect("it is sealed under the space's key");
+    open_run(item.header(), &plain, before, &space_key()).map(|run| run.hashes().count())
 }
 
 fn own_actor(seed: u8) -> ActorId {
@@ -193,7 +200,7 @@ fn what_nobody_signed_or_may_count_is_no_item() {
         assert_eq!(found.map(drop), Err(expected), "{what}");
     }
     // Nor does the API sign them.
-    assert!(Run { count: 0, ..Run::of(&mine) }.draft().sign(&key(1), b"x").is_err());
-    assert!(Run { count: over, ..Run::of(&mine) }.draft().sign(&key(1), b"x").is_err());
+    assert!(Run { count: 0, ..Run::of(&mine) }.draft().seal(&key(1), &space_key(), false, b"x").is_err());
+    assert!(Run { count: over, ..Run::of(&mine) }.draft().seal(&key(1), &space_key(), false, b"x").is_err());
     println!("{} headers that cannot be, each with its own error, 0 accepted", number);
 }

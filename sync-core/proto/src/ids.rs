@@ -63,7 +63,7 @@ byte_ids! {
     LogEpoch(8);
     /// First bytes of the charter digest that an author knew.
     CharterTag(8);
-    /// First bytes of the key epoch that a payload is encrypted under; zero means not encrypted.
+    /// First bytes of the id of the key epoch that a payload is encrypted under; zero means not encrypted.
     KeyEpoch(8);
     /// A key epoch of a space: the hash of its key.
     EpochId(16);
@@ -93,6 +93,13 @@ impl ItemId {
         let mut out = [0; 16];
         out.copy_from_slice(&self.0[..16]);
         out
+    }
+}
+
+impl EpochId {
+    /// The half by which headers name it.
+    pub fn hint(&self) -> KeyEpoch {
+        KeyEpoch(*self.0.first_chunk().expect("8 of 16 bytes"))
     }
 }
 

@@ -19,9 +19,9 @@
 //!          in a snapshot the log epoch (8) and Seq (8) up to which it covers the document
 //!  80    4 first_seq: Automerge seq of the run's first change (zero if not a run)
 //!  84    2 count: changes in the run (zero if not a run)
-//!  86   16 commitment to the hash of the run's last change (zero if not a run)
+//!  86   16 commitment to the hash of the run's last change, or of the snapshot's body (zero in a charter record)
 //! 102    8 charter tag
-//! 110    8 key epoch (zero: not encrypted)
+//! 110    8 key epoch: first half of its id (zero in a charter record, which is not encrypted)
 //! 118    4 payload length
 //! 122   32 SHA-256 of the payload
 //! 154   64 Ed25519 signature by the device over "dinh/itm1\0" ‖ SHA-256("dinh/hdr1\0" ‖ header)
@@ -32,10 +32,11 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::codec::{Reader, Write};
+use crate::crypto::{SEALED_HEADER_BYTES, SpaceKey, sealed_len};
 use crate::error::{InvalidMessage, RejectCode};
 use crate::ids::{
     ActorId, Author, ChainId, ChangeHash, CharterTag, Cursor, DeviceId, DocId, ItemId, KeyEpoch, LogEpoch,
-    Seq, SessionId, SpaceId, hash16, hash32,
+    Seq, SessionId, SpaceId, hash32,
 };
 use crate::keys::{DeviceKey, DevicePublic};
 use crate::limits;
@@ -115,26 +116,18 @@ pub struct Header {
     pub first_seq: u32,
     /// Number of changes; zero if not a run.
     pub count: u16,
-    /// [`commitment`] to the hash of the run's last change; zero if not a run.
+    /// [`SpaceKey::commitment`] to the hash of the run's last change, or to the SHA-256 of the snapshot's plain body; zero in a
+    /// charter record.
     pub commitment: [u8; 16],
     /// The charter that the author knew.
     pub charter_tag: CharterTag,
-    /// The key that the payload is encrypted under; zero in this version.
+    /// The key that the payload is encrypted under; zero in a charter record, which is not encrypted.
     pub key_epoch: KeyEpoch,
     /// Length of the payload, bytes.
     pub payload_len: u32,
     /// SHA-256 of the payload.
     pub payload_hash: [u8; 32],
 }
-
-/// Binds a header to the hash of a change without letting a reader of headers test guesses: `key` is the
-/// space's key, or [`CLEAR_KEY`] while a space is not encrypted.
-pub fn commitment(key: &[u8; 32], change: &ChangeHash) -> [u8; 16] {
-    hash16(b"dinh/cmt1\0", &[key, &change.0])
-}
-
-/// The commitment key of a space that is not encrypted.
-pub const CLEAR_KEY: [u8; 32] = [0; 32];
 
 impl Header {
     /// The chain that the item belongs to.
@@ -155,7 +148,7 @@ impl Header {
         ActorId::derive(&self.doc, &self.author.device, &self.author.session)
     }
 
-    fn encode(&self) -> [u8; HEADER_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = Vec::with_capacity(HEADER_BYTES);
         let (kind, codec) = self.kind.to_wire();
         out.put_bytes(&[VERSION, kind, codec, 0]);
@@ -245,9 +238,15 @@ impl Header {
         }
         let run = self.kind == Kind::Run;
         let has_run_fields = self.first_seq > 0 && self.count > 0;
-        let lacks_run_fields = self.first_seq == 0 && self.count == 0 && self.commitment == [0; 16];
+        let lacks_run_fields = self.first_seq == 0 && self.count == 0;
         if if run { !has_run_fields } else { !lacks_run_fields } {
-            return Err(InvalidMessage::NotAllowed("first seq, count and commitment"));
+            return Err(InvalidMessage::NotAllowed("first seq and count"));
+        }
+        if (self.kind == Kind::Charter) != (self.commitment == [0; 16]) {
+            return Err(InvalidMessage::NotAllowed("commitment"));
+        }
+        if (self.kind == Kind::Charter) != (self.key_epoch == KeyEpoch::default()) {
+            return Err(InvalidMessage::NotAllowed("key epoch"));
         }
         if run && self.first_seq.checked_add(u32::from(self.count)).is_none() {
             return Err(InvalidMessage::NotAllowed("first seq"));
@@ -394,7 +393,7 @@ impl SignedHeader {
     }
 }
 
-/// What an author fills in; [`Draft::sign`] makes the item.
+/// What an author fills in; [`Draft::seal`] makes the item, or [`Draft::sign`] if it is a charter record.
 #[derive(Debug, Clone)]
 pub struct Draft {
     /// What the payload is.
@@ -411,15 +410,51 @@ pub struct Draft {
     pub first_seq: u32,
     /// See [`Header::count`].
     pub count: u16,
-    /// See [`Header::commitment`].
-    pub commitment: [u8; 16],
+    /// Hash of the run's last change; zero if not a run.
+    pub last: ChangeHash,
     /// See [`Header::charter_tag`].
     pub charter_tag: CharterTag,
 }
 
 impl Draft {
-    /// Signs and encodes. Fails if a field may not stand beside another, or a size is over its limit.
+    /// Signs and encodes a charter record, which is not encrypted. Fails if a field may not stand beside another, or a size
+    /// is over its limit.
     pub fn sign(self, key: &DeviceKey, payload: &[u8]) -> Result<Item, InvalidMessage> {
+        let header = self.header(key, [0; 16], KeyEpoch::default(), payload.len())?;
+        Ok(finish(key, header, payload))
+    }
+
+    /// Encrypts, signs and encodes a run or a snapshot. `padded` is what the space's record says. The same draft, keys and
+    /// plain bytes give the same item. Fails if a field may not stand beside another, or `plain` is over
+    /// [`plain_bytes_max`](crate::crypto::plain_bytes_max).
+    pub fn seal(
+        self,
+        key: &DeviceKey,
+        space_key: &SpaceKey,
+        padded: bool,
+        plain: &[u8],
+    ) -> Result<Item, InvalidMessage> {
+        let content =
+            if self.kind == Kind::Snapshot { ChangeHash(Sha256::digest(plain).into()) } else { self.last };
+        let len = sealed_len(plain.len(), padded);
+        let header = self.header(key, space_key.commitment(&content), space_key.hint(), len)?;
+        let head = header.encode();
+        let sealed_to = head.first_chunk::<SEALED_HEADER_BYTES>().expect("the beginning of a header");
+        let payload = space_key.seal_payload(sealed_to, padded, plain);
+        Ok(finish(key, header, &payload))
+    }
+
+    /// The header without the payload's hash.
+    fn header(
+        self,
+        key: &DeviceKey,
+        commitment: [u8; 16],
+        key_epoch: KeyEpoch,
+        payload_len: usize,
+    ) -> Result<Header, InvalidMessage> {
+        if (self.kind == Kind::Run) == (self.last == ChangeHash::default()) {
+            return Err(InvalidMessage::NotAllowed("hash of the last change"));
+        }
         let header = Header {
             kind: self.kind,
             space: self.space,
@@ -428,19 +463,24 @@ impl Draft {
             place: self.place,
             first_seq: self.first_seq,
             count: self.count,
-            commitment: self.commitment,
+            commitment,
             charter_tag: self.charter_tag,
-            key_epoch: KeyEpoch::default(),
-            payload_len: u32::try_from(payload.len()).unwrap_or(u32::MAX),
-            payload_hash: Sha256::digest(payload).into(),
+            key_epoch,
+            payload_len: u32::try_from(payload_len).unwrap_or(u32::MAX),
+            payload_hash: [0; 32],
         };
         header.check()?;
-        let head = header.encode();
-        let id = ItemId(hash32(ID_DOMAIN, &[&head]));
-        let signature = key.sign(SIGN_DOMAIN, &id.0);
-        let bytes = Bytes::from([&head[..], &signature, payload].concat());
-        Ok(Item(RawItem { header, id, bytes }))
+        Ok(header)
     }
+}
+
+fn finish(key: &DeviceKey, header: Header, payload: &[u8]) -> Item {
+    let header = Header { payload_hash: Sha256::digest(payload).into(), ..header };
+    let head = header.encode();
+    let id = ItemId(hash32(ID_DOMAIN, &[&head]));
+    let signature = key.sign(SIGN_DOMAIN, &id.0);
+    let bytes = Bytes::from([&head[..], &signature, payload].concat());
+    Item(RawItem { header, id, bytes })
 }
 
 /// A commutative checksum of a set of items: the sum of the first halves of their ids. It finds mistakes and
@@ -463,9 +503,19 @@ impl SpaceSum {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::SEALED_OVERHEAD_BYTES;
 
     fn key() -> DeviceKey {
         DeviceKey::from_seed(&[7; 32])
+    }
+
+    fn sealed(draft: Draft) -> Result<Item, InvalidMessage> {
+        draft.seal(&key(), &SpaceKey::generate(&[1; 32]), false, b"payload")
+    }
+
+    fn record() -> Draft {
+        let nothing = Draft { first_seq: 0, count: 0, last: ChangeHash::default(), ..draft(1) };
+        Draft { kind: Kind::Charter, doc: DocId::default(), ..nothing }
     }
 
     fn draft(n: u32) -> Draft {
@@ -477,15 +527,15 @@ mod tests {
             place: Place::Chain { n, prev: if n == 1 { [0; 16] } else { [9; 16] } },
             first_seq: 5,
             count: 2,
-            commitment: [4; 16],
+            last: ChangeHash([4; 32]),
             charter_tag: CharterTag([5; 8]),
         }
     }
 
     #[test]
     fn an_item_reads_back_as_it_was_signed() {
-        let item = draft(2).sign(&key(), b"payload").unwrap();
-        assert_eq!(item.bytes().len(), ITEM_OVERHEAD_BYTES + 7);
+        let item = sealed(draft(2)).unwrap();
+        assert_eq!(item.bytes().len(), ITEM_OVERHEAD_BYTES + 7 + SEALED_OVERHEAD_BYTES);
         let raw = RawItem::parse(item.bytes().clone()).unwrap();
         assert_eq!(raw.header(), item.header());
         assert_eq!(raw.verify(&key().public()).unwrap(), item);
@@ -493,7 +543,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_refused() {
-        let item = draft(2).sign(&key(), b"payload").unwrap();
+        let item = sealed(draft(2)).unwrap();
         let mut refused = 0;
         for bit in 0..item.bytes().len() * 8 {
             let mut bytes = item.bytes().to_vec();
@@ -502,12 +552,12 @@ mod tests {
             assert!(!accepted, "bit {bit}");
             refused += 1;
         }
-        assert_eq!(refused, (ITEM_OVERHEAD_BYTES + 7) * 8);
+        assert_eq!(refused, (ITEM_OVERHEAD_BYTES + 7 + SEALED_OVERHEAD_BYTES) * 8);
     }
 
     #[test]
     fn every_truncation_and_any_trailing_byte_is_refused() {
-        let item = draft(1).sign(&key(), b"payload").unwrap();
+        let item = sealed(draft(1)).unwrap();
         for n in 0..item.bytes().len() {
             assert!(RawItem::parse(item.bytes().slice(..n)).is_err(), "{n}");
         }
@@ -517,7 +567,7 @@ mod tests {
 
     #[test]
     fn another_device_s_key_does_not_verify() {
-        let item = draft(1).sign(&key(), b"payload").unwrap();
+        let item = sealed(draft(1)).unwrap();
         let other = DeviceKey::from_seed(&[8; 32]).public();
         let raw = RawItem::parse(item.bytes().clone()).unwrap();
         assert_eq!(raw.verify(&other), Err(RejectCode::BadSignature));
@@ -525,15 +575,50 @@ mod tests {
 
     #[test]
     fn fields_that_may_not_stand_together_are_not_signed() {
+        let snapshot = Draft {
+            kind: Kind::Snapshot,
+            place: Place::Covers(Cursor { epoch: LogEpoch([1; 8]), seq: Seq(1) }),
+            first_seq: 0,
+            count: 0,
+            last: ChangeHash::default(),
+            ..draft(1)
+        };
         let bad = [
             Draft { count: 0, ..draft(1) },
             Draft { doc: DocId::default(), ..draft(1) },
             Draft { kind: Kind::Charter, ..draft(1) },
             Draft { first_seq: u32::MAX, ..draft(1) },
+            Draft { last: ChangeHash::default(), ..draft(1) },
+            Draft { last: ChangeHash([1; 32]), ..snapshot.clone() },
         ];
         for d in bad {
-            assert!(d.sign(&key(), b"p").is_err());
+            assert!(sealed(d).is_err());
         }
-        assert!(draft(1).sign(&key(), &vec![0; limits::ITEM_PAYLOAD_BYTES_MAX + 1]).is_err());
+        sealed(draft(1)).unwrap();
+        sealed(snapshot.clone()).unwrap();
+        record().sign(&key(), b"r").unwrap();
+        assert!(Draft { last: ChangeHash([1; 32]), ..record() }.sign(&key(), b"r").is_err());
+        let long = vec![0; limits::ITEM_PAYLOAD_BYTES_MAX + 1 - SEALED_OVERHEAD_BYTES];
+        assert!(draft(1).seal(&key(), &SpaceKey::generate(&[1; 32]), false, &long).is_err());
+        draft(1).seal(&key(), &SpaceKey::generate(&[1; 32]), false, &long[1..]).unwrap();
+    }
+
+    #[test]
+    fn records_are_in_clear_and_nothing_else_is() {
+        let clear = InvalidMessage::NotAllowed("commitment");
+        assert_eq!(draft(1).sign(&key(), b"p"), Err(clear));
+        assert!(sealed(record()).is_err());
+        // As another implementation might write it.
+        let header = |item: &Item| item.header().clone();
+        let (run, record) =
+            (header(&sealed(draft(1)).unwrap()), header(&record().sign(&key(), b"r").unwrap()));
+        let bad = [
+            Header { key_epoch: KeyEpoch::default(), ..run.clone() },
+            Header { commitment: [0; 16], ..run.clone() },
+            Header { key_epoch: KeyEpoch([1; 8]), ..record.clone() },
+            Header { commitment: [1; 16], ..record.clone() },
+        ];
+        assert!([run, record].iter().all(|good| Header::decode(&good.encode()).is_ok()));
+        assert!(bad.iter().all(|bad| Header::decode(&bad.encode()).is_err()));
     }
 }

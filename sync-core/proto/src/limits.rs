@@ -40,8 +40,12 @@ pub const PUTS_UNANSWERED_MAX: usize = 512;
 pub const OUTGOING_BYTES_MAX: usize = 8 << 20;
 /// Items that a device may have asked for by `Want` and not received yet.
 pub const WANTED_ITEMS_MAX: usize = 1 << 20;
-/// Presence payload, bytes.
+/// Presence payload as it is sent (encrypted), bytes.
 pub const EPHEMERAL_BYTES_MAX: usize = 4 * 1024;
+/// Presence before it is encrypted, bytes.
+pub const PRESENCE_BYTES_MAX: usize = EPHEMERAL_BYTES_MAX - crate::crypto::PRESENCE_OVERHEAD_BYTES;
+/// Payloads of a padded space are a multiple of this, bytes.
+pub const PADDED_STEP: usize = 512;
 /// Presence messages that wait for one slow receiver; older ones of the same sender are replaced.
 pub const EPHEMERAL_QUEUE_MAX: usize = 64;
 /// Text of a `Close` or `Reject`, bytes.

@@ -3,7 +3,8 @@ use proptest::sample::subsequence;
 
 use super::record::{Certificate, JoinRequest, found};
 use super::*;
-use crate::ids::{Author, SessionId};
+use crate::crypto::SpaceKey;
+use crate::ids::{Author, ChangeHash, SessionId};
 use crate::item::{Draft, Place};
 use crate::keys::{DeviceKey, SignKey};
 
@@ -29,7 +30,7 @@ impl Chain {
             place: Place::Chain { n: self.n, prev: self.prev },
             first_seq: 0,
             count: 0,
-            commitment: [0; 16],
+            last: ChangeHash::default(),
             charter_tag: CharterTag::default(),
         }
         .sign(&self.key, payload)
@@ -83,10 +84,10 @@ fn run(key: &DeviceKey, space: SpaceId, doc: DocId) -> Header {
         place: Place::Chain { n: 1, prev: [0; 16] },
         first_seq: 1,
         count: 1,
-        commitment: [0; 16],
+        last: ChangeHash([1; 32]),
         charter_tag: CharterTag::default(),
     }
-    .sign(key, b"p")
+    .seal(key, &SpaceKey::generate(&[1; 32]), false, b"p")
     .unwrap()
     .header()
     .clone()

@@ -1,5 +1,6 @@
 //! Bar 5: a device that signs two items under one number.
 
+use dinh_proto::crypto::SpaceKey;
 use dinh_proto::error::{InvalidMessage, RejectCode};
 use dinh_proto::fork::{ForkProof, NotAFork};
 use dinh_proto::ids::{ChangeHash, Cursor, DeviceId, LogEpoch, Seq};
@@ -79,12 +80,14 @@ fn nothing_but_a_fork_is_a_proof() {
         place,
         first_seq: u32::from(kind == Kind::Run),
         count: u16::from(kind == Kind::Run),
-        commitment: [0; 16],
+        last: if kind == Kind::Run { ChangeHash([7; 32]) } else { ChangeHash::default() },
         charter_tag: Default::default(),
     };
-    let run = |seed, space, session| draft(Kind::Run, space, session, FIRST).sign(&key(seed), b"x").unwrap();
+    let seal =
+        |draft: Draft, seed| draft.seal(&key(seed), &SpaceKey::from_bytes(&[6; 32]), false, b"x").unwrap();
+    let run = |seed, space, session| seal(draft(Kind::Run, space, session, FIRST), seed);
     let covers = Place::Covers(Cursor { epoch: LogEpoch([1; 8]), seq: Seq(1) });
-    let snapshot = draft(Kind::Snapshot, SPACE, SESSION, covers).sign(&key(1), b"x").unwrap();
+    let snapshot = seal(draft(Kind::Snapshot, SPACE, SESSION, covers), 1);
     let mine = run(1, SPACE, SESSION);
     let cases = [
         (&items[0], &items[1], "two numbers"),

@@ -10,8 +10,9 @@ mod item;
 
 use automerge::transaction::Transactable;
 use automerge::{AutoCommit, ObjType, ROOT, ReadDoc};
+use dinh_proto::crypto::SpaceKey;
 use dinh_proto::ids::{ActorId, ChangeHash, CharterTag, DocId, SessionId, SpaceId};
-use dinh_proto::item::{CLEAR_KEY, Draft, Item, Kind, Place, commitment};
+use dinh_proto::item::{Draft, Item, Kind, Place};
 use dinh_proto::keys::DeviceKey;
 use dinh_proto::pack::{PackContext, PackLimits, RawChange, pack_in};
 use rand_chacha::ChaCha8Rng;
@@ -97,10 +98,10 @@ fn sealed(
         place,
         first_seq,
         count,
-        commitment: commitment(&CLEAR_KEY, last),
+        last: *last,
         charter_tag: CharterTag::default(),
     }
-    .sign(key, plain)
+    .seal(key, &SpaceKey::from_bytes(&[6; 32]), false, plain)
     .unwrap()
 }
 
