@@ -55,7 +55,7 @@ fuzz_target!(|data: &[u8]| {
         if let Ok(record) = Record::decode(payload) {
             assert_eq!(record.encode(), payload, "one encoding");
         }
-        if items.len() < 64
+        if items.len() < 16
             && let Some(item) = authors[usize::from(*who) % 3].issue(branch, payload)
         {
             let before = charter.tag();
