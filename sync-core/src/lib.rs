@@ -11,6 +11,7 @@
 pub mod client;
 pub mod document;
 pub mod gate;
+pub mod qr;
 pub mod replica;
 pub mod store;
 #[cfg(any(test, feature = "test-util"))]

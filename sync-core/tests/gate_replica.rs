@@ -12,11 +12,11 @@ use dinh_core::document::Value;
 use dinh_core::gate::{Call, seal_run};
 use dinh_core::path;
 use dinh_core::replica::ReplicaError;
-use dinh_core::testing::engine;
+use dinh_core::testing::{engine, space_key};
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{ChangeHash, CharterTag, DeviceId, DocId, MemberId, SessionId, SpaceId};
-use dinh_proto::item::{CLEAR_KEY, Draft, Item, Kind, Place, RawItem, commitment};
+use dinh_proto::item::{Draft, Item, Kind, Place, RawItem};
 use dinh_proto::keys::SignKey;
 use dinh_proto::pack::RawChange;
 use gate_common::{Rng, encode, quiet, scaled};
@@ -91,10 +91,10 @@ impl Hall {
             place: Place::Chain { n, prev },
             first_seq: u32::try_from(head.seq).unwrap(),
             count: 1,
-            commitment: commitment(&CLEAR_KEY, &ChangeHash(head.hash)),
+            last: ChangeHash(head.hash),
             charter_tag: CharterTag::default(),
         }
-        .sign(&key(seed), &payload)
+        .seal(&key(seed), &space_key(&self.secretary.replica, &self.space).unwrap(), false, &payload)
         .unwrap()
     }
 }

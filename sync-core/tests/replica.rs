@@ -134,7 +134,7 @@ fn typing_becomes_one_change_at_a_pause_and_survives_other_edits() {
 #[test]
 fn the_charter_decides_who_writes() {
     let (mut secretary, branch, space) = founded(ReplicaConfig::default());
-    let minutes = secretary.create_document(space, Writers::Secretary).unwrap();
+    let minutes = secretary.create_document(space, Writers::Officers).unwrap();
     let draft = secretary.create_document(space, Writers::All).unwrap();
     let (mut member, mut reader) = (
         open(MemoryStore::new(), 2, ReplicaConfig::default()),

@@ -84,6 +84,15 @@ impl Signals {
     }
 }
 
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Heard {
+    /// How long the socket should not be read.
+    pub(crate) pause: Duration,
+    /// It is known which device this is.
+    pub(crate) has_greeted: bool,
+}
+
 #[derive(Debug)]
 struct Verify {
     token: u64,
@@ -151,9 +160,18 @@ impl Driver {
     }
 
     /// A frame came. Wait for [`room`](Self::room) first.
-    pub(crate) fn frame(&self, peer: PeerId, frame: Bytes) {
+    pub(crate) fn frame(&self, peer: PeerId, frame: Bytes) -> Heard {
+        let Some(mut state) = self.lock() else { return Heard::default() };
+        self.call(&mut state, |hub, now| {
+            hub.handle_frame(now, peer, frame);
+            Heard { pause: hub.reads_again_at(peer) - now, has_greeted: hub.has_greeted(peer) }
+        })
+    }
+
+    /// Another connection gets the place of this one, which has not greeted.
+    pub(crate) fn turn_away(&self, peer: PeerId) {
         let Some(mut state) = self.lock() else { return };
-        self.call(&mut state, |hub, now| hub.handle_frame(now, peer, frame));
+        self.call(&mut state, |hub, now| hub.turn_away(now, peer));
     }
 
     /// The next frames for a socket; empty if there is nothing to send now.
@@ -391,7 +409,8 @@ impl Driver {
         }
     }
 
-    fn now(&self) -> Timestamp {
+    /// The hub's time.
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::default() + self.started.elapsed()
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! [`hub`] is the brain, without IO; [`log`] is the disk; [`Server`] joins them to sockets; [`cli`] is the program.
 
+mod bucket;
 pub mod cli;
+#[allow(clippy::disallowed_methods, reason = "a driver: it is told the time by the listener")]
+mod doorstep;
 #[allow(clippy::disallowed_methods, reason = "a driver: it hands the clock to the hub")]
 mod driver;
 mod http;
@@ -15,5 +18,6 @@ mod pool;
 mod server;
 mod ws;
 
+pub use doorstep::GreetingLimits;
 pub use identity::IdentityError;
 pub use server::{Running, ServeError, Server, ServerConfig};

@@ -19,7 +19,30 @@ pub(crate) struct Metrics {
     commit_items: Histogram,
     append_micros: Histogram,
     appended_bytes: AtomicU64,
-    refused_connections: AtomicU64,
+    refused_connections: [AtomicU64; Refused::ALL.len()],
+    paused_frames: AtomicU64,
+}
+
+/// Why a connection was turned away before it was known whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Too many WebSockets are open.
+    All,
+    /// Too many have not greeted.
+    Greeting,
+    /// Too many of its address have not greeted.
+    Address,
+    /// It had not greeted for long, and another needed its place.
+    GaveWay,
+}
+
+impl Refused {
+    const ALL: [(Self, &str); 4] = [
+        (Self::All, "all"),
+        (Self::Greeting, "greeting"),
+        (Self::Address, "address"),
+        (Self::GaveWay, "gave_way"),
+    ];
 }
 
 /// What else goes into a scrape.
@@ -36,7 +59,8 @@ impl Metrics {
             commit_items: Histogram::new(&ITEMS),
             append_micros: Histogram::new(&MICROS),
             appended_bytes: AtomicU64::new(0),
-            refused_connections: AtomicU64::new(0),
+            refused_connections: Default::default(),
+            paused_frames: AtomicU64::new(0),
         }
     }
 
@@ -53,8 +77,13 @@ impl Metrics {
     }
 
     /// A connection was turned away because there are too many.
-    pub(crate) fn refused_connection(&self) {
-        self.refused_connections.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn refused_connection(&self, why: Refused) {
+        self.refused_connections[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A socket is not read for a while because it brings too many WebSocket messages.
+    pub(crate) fn paused_frames(&self) {
+        self.paused_frames.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The whole page.
@@ -68,8 +97,9 @@ impl Metrics {
         page.one("in_flight_bytes", "gauge", "Bytes being verified or stored.", gauges.in_flight_bytes);
         page.one("connections_total", "counter", "Connections accepted.", hub.connected);
         page.one("disconnections_total", "counter", "Connections ended.", hub.disconnected);
-        let refused = self.refused_connections.load(Ordering::Relaxed);
-        page.one("connections_refused_total", "counter", "Connections over the limit.", refused);
+        let refused = Refused::ALL
+            .map(|(why, name)| (name, self.refused_connections[why as usize].load(Ordering::Relaxed)));
+        page.by("connections_refused_total", "Connections over a limit.", "limit", refused.into_iter());
         page.one("received_bytes_total", "counter", "Bytes of frames received.", hub.bytes_in);
         page.one("sent_bytes_total", "counter", "Bytes of frames sent.", hub.bytes_out);
         page.one("items_stored_total", "counter", "Items stored.", hub.items_in);
@@ -84,6 +114,12 @@ impl Metrics {
         page.one("log_appended_bytes_total", "counter", "Bytes of items stored.", appended);
         let rejects = hub.rejects.iter().map(|(code, n)| (code.name(), *n));
         page.by("rejects_total", "Items refused.", "code", rejects);
+        let quotas = hub.quotas.iter().map(|(limit, n)| (limit.name(), *n));
+        page.by("quota_refusals_total", "Items refused with Quota.", "limit", quotas);
+        let delayed = hub.puts_delayed;
+        page.one("puts_delayed_total", "counter", "Items that waited for their device's share.", delayed);
+        let paused = hub.reads_paused + self.paused_frames.load(Ordering::Relaxed);
+        page.one("reads_paused_total", "counter", "Times that a socket was not read for a while.", paused);
         let closes = hub.closes.iter().map(|(code, n)| (code.name(), *n));
         page.by("closes_total", "Connections that this relay closed.", "code", closes);
         page.seconds("commit_seconds", "Transactions of the log.", &self.commit_micros);

@@ -9,14 +9,16 @@ use std::time::Duration;
 use dinh_proto::ids::{LogEpoch, Seq};
 use dinh_proto::item::{Kind, RawItem};
 use dinh_proto::keys::{RelayKey, RelayPublic};
+use dinh_proto::limits;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use crate::doorstep::{Doorstep, GreetingLimits};
 use crate::driver::Driver;
 use crate::http::{self, Shared};
-use crate::hub::{Hub, HubConfig};
+use crate::hub::{Hub, HubConfig, Rate};
 use crate::identity::{self, IdentityError};
 use crate::log::{LogError, RedbLog};
 
@@ -36,6 +38,10 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// WebSockets open at the same time.
     pub connections_max: usize,
+    /// Connections whose device has not greeted.
+    pub greeting: GreetingLimits,
+    /// WebSocket messages of any kind from one connection.
+    pub frames: Rate,
     /// The hub's part.
     pub hub: HubConfig,
 }
@@ -43,7 +49,14 @@ pub struct ServerConfig {
 impl ServerConfig {
     /// Defaults for everything but the two things that have none.
     pub fn new(data: impl Into<PathBuf>, listen: SocketAddr) -> Self {
-        Self { data: data.into(), listen, connections_max: 65_536, hub: HubConfig::default() }
+        Self {
+            data: data.into(),
+            listen,
+            connections_max: 65_536,
+            greeting: GreetingLimits::default(),
+            frames: Rate::new(limits::FRAMES_BURST, limits::FRAMES_PER),
+            hub: HubConfig::default(),
+        }
     }
 }
 
@@ -120,8 +133,10 @@ impl Server {
         let connections = Arc::new(Semaphore::new(connections_max as usize));
         let driver = Driver::start(hub, Arc::new(log), connections_max as usize);
         let (stop, stopped) = watch::channel(false);
-        let shared = Shared { driver: driver.clone(), connections: connections.clone() };
-        let accepting = tokio::spawn(http::serve(listener, shared, stopped));
+        let shared =
+            Shared { driver: driver.clone(), connections: connections.clone(), frames: config.frames };
+        let doorstep = Doorstep::new(config.greeting);
+        let accepting = tokio::spawn(http::serve(listener, shared, doorstep, stopped));
         let timer = {
             let driver = driver.clone();
             tokio::spawn(async move { driver.run_timer().await })

@@ -10,8 +10,11 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::bucket::{Bucket, Rate};
+use crate::doorstep::Visit;
 use crate::driver::{Driver, Signals};
 use crate::hub::PeerId;
+use crate::metrics::Refused;
 
 /// The response header with the challenge that the channel's handshake is bound to: 64 hexadecimal digits.
 pub(crate) const CHALLENGE_HEADER: &str = "dinh-challenge";
@@ -27,14 +30,24 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Sink = SplitSink<WebSocket, Message>;
 
-/// Accepts the upgrade. `seed` is the channel's randomness; `permit` is held as long as the connection lives.
-pub(crate) fn accept(
-    upgrade: WebSocketUpgrade,
-    driver: Arc<Driver>,
-    challenge: [u8; 32],
-    seed: [u8; 32],
-    permit: OwnedSemaphorePermit,
-) -> Response {
+/// What a new connection needs.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) driver: Arc<Driver>,
+    pub(crate) challenge: [u8; 32],
+    /// The channel's randomness.
+    pub(crate) seed: [u8; 32],
+    /// Messages of any kind that may come.
+    pub(crate) frames: Rate,
+    /// Its place until it has greeted.
+    pub(crate) visit: Arc<Visit>,
+    /// Held as long as the connection lives.
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// Accepts the upgrade. No extension is agreed upon, so nothing is compressed: there is no bomb to unpack, and sizes do not
+/// tell what two texts have in common.
+pub(crate) fn accept(upgrade: WebSocketUpgrade, opening: Opening) -> Response {
     upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
@@ -42,74 +55,109 @@ pub(crate) fn accept(
         .max_message_size(limits::FRAME_BYTES_MAX)
         .max_frame_size(limits::FRAME_BYTES_MAX)
         .on_upgrade(move |socket| async move {
-            serve(&driver, socket, challenge, seed).await;
+            let Opening { driver, challenge, seed, frames, visit, permit } = opening;
+            if let Some((peer, signals)) = driver.connect(challenge, seed) {
+                let connection = Connection { driver: &driver, peer, signals, visit: &visit };
+                connection.serve(socket, frames).await;
+            }
             // The driver first: who waits for all permits wants to have it alone.
             drop(driver);
             drop(permit);
         })
 }
 
-async fn serve(driver: &Driver, socket: WebSocket, challenge: [u8; 32], seed: [u8; 32]) {
-    let Some((peer, signals)) = driver.connect(challenge, seed) else { return };
-    let _connection = Connection { driver, peer };
-    tracing::debug!(peer = peer.0, "connected");
-    let (mut sink, mut stream) = socket.split();
-    let why = tokio::select! {
-        why = read(driver, peer, &mut stream) => why,
-        why = write(driver, peer, &signals, &mut sink) => why,
-        why = out_of_patience(&signals) => why,
-    };
-    tracing::debug!(peer = peer.0, why, "disconnected");
-}
-
-/// Tells the hub, however the task ends.
 struct Connection<'a> {
     driver: &'a Driver,
     peer: PeerId,
+    signals: Arc<Signals>,
+    visit: &'a Visit,
 }
 
+/// Tells the hub, however the task ends.
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
         self.driver.disconnect(self.peer);
     }
 }
 
-/// Pings are answered by the WebSocket layer while this waits for the next message.
-async fn read(driver: &Driver, peer: PeerId, stream: &mut SplitStream<WebSocket>) -> &'static str {
-    while let Some(message) = stream.next().await {
-        match message {
-            Ok(Message::Binary(frame)) => {
-                driver.room().await;
-                driver.frame(peer, frame);
+impl Connection<'_> {
+    async fn serve(self, socket: WebSocket, frames: Rate) {
+        tracing::debug!(peer = self.peer.0, "connected");
+        let (mut sink, mut stream) = socket.split();
+        let why = tokio::select! {
+            why = self.read(&mut stream, frames) => why,
+            why = self.write(&mut sink) => why,
+            why = self.out_of_patience() => why,
+            why = self.give_way() => why,
+        };
+        tracing::debug!(peer = self.peer.0, why, "disconnected");
+    }
+
+    /// Pings are answered by the WebSocket layer while this waits for the next message.
+    async fn read(&self, stream: &mut SplitStream<WebSocket>, rate: Rate) -> &'static str {
+        let mut frames = Bucket::default();
+        while let Some(message) = stream.next().await {
+            let now = self.driver.now();
+            let ready = frames.ready_at(&rate, 1);
+            frames.take(now, &rate, 1);
+            if ready > now {
+                self.driver.metrics().paused_frames();
+                tokio::time::sleep(ready - now).await;
             }
-            Ok(Message::Text(_)) => return "text frame",
-            // After the other's close the stream ends by itself, once the answer is out.
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => {}
-            Err(error) => {
-                tracing::debug!(peer = peer.0, %error, "socket");
+            match message {
+                Ok(Message::Binary(frame)) => {
+                    self.driver.room().await;
+                    let heard = self.driver.frame(self.peer, frame);
+                    if heard.has_greeted {
+                        self.visit.leave();
+                    }
+                    if !heard.pause.is_zero() {
+                        tokio::time::sleep(heard.pause).await;
+                    }
+                }
+                Ok(Message::Text(_)) => return "text frame",
+                // After the other's close the stream ends by itself, once the answer is out.
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => {}
+                Err(error) => {
+                    tracing::debug!(peer = self.peer.0, %error, "socket");
+                    return "socket error";
+                }
+            }
+        }
+        "closed by the other side"
+    }
+
+    async fn write(&self, sink: &mut Sink) -> &'static str {
+        loop {
+            self.signals.wake.notified().await;
+            // Asked before the frames are: what the hub wanted to say at the end is among them.
+            let last = self.signals.has_ended();
+            if send_all(self.driver, self.peer, sink).await.is_err() {
                 return "socket error";
+            }
+            if last {
+                let frame = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+                if sink.send(Message::Close(Some(frame))).await.is_err() {
+                    return "socket error";
+                }
+                // Not dropped at once: unread bytes would make the system discard what was just sent.
+                return std::future::pending().await;
             }
         }
     }
-    "closed by the other side"
-}
 
-async fn write(driver: &Driver, peer: PeerId, signals: &Signals, sink: &mut Sink) -> &'static str {
-    loop {
-        signals.wake.notified().await;
-        // Asked before the frames are: what the hub wanted to say at the end is among them.
-        let last = signals.has_ended();
-        if send_all(driver, peer, sink).await.is_err() {
-            return "socket error";
-        }
-        if last {
-            let frame = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-            if sink.send(Message::Close(Some(frame))).await.is_err() {
-                return "socket error";
-            }
-            // Not dropped at once: unread bytes would make the system discard what was just sent.
-            return std::future::pending().await;
-        }
+    async fn out_of_patience(&self) -> &'static str {
+        self.signals.end.notified().await;
+        tokio::time::sleep(CLOSE_TIMEOUT).await;
+        "closed by the relay"
+    }
+
+    /// Another connection needs the place of this one, which has not said who it is.
+    async fn give_way(&self) -> &'static str {
+        self.visit.asked_to_go().await;
+        self.driver.metrics().refused_connection(Refused::GaveWay);
+        self.driver.turn_away(self.peer);
+        std::future::pending().await
     }
 }
 
@@ -124,10 +172,4 @@ async fn send_all(driver: &Driver, peer: PeerId, sink: &mut Sink) -> Result<(), 
             sink.feed(Message::Binary(frame)).await?;
         }
     }
-}
-
-async fn out_of_patience(signals: &Signals) -> &'static str {
-    signals.end.notified().await;
-    tokio::time::sleep(CLOSE_TIMEOUT).await;
-    "closed by the relay"
 }

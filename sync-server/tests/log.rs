@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dinh_core::testing::{Crash, SimDisk};
-use dinh_proto::ids::{CharterTag, Cursor, DocId, LogEpoch, Seq, SessionId, SpaceId};
+use dinh_proto::crypto::SpaceKey;
+use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DocId, LogEpoch, Seq, SessionId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place, RawItem};
 use dinh_proto::keys::DeviceKey;
 use dinh_server::log::writer::{self, Job, Refused};
@@ -45,10 +46,15 @@ fn item_of_size(i: u64, bytes: usize) -> Item {
         place,
         first_seq: if run { 1 } else { 0 },
         count: if run { 1 } else { 0 },
-        commitment: if run { [1; 16] } else { [0; 16] },
+        last: ChangeHash([1; 32]),
         charter_tag: CharterTag([0; 8]),
     };
-    draft.sign(&key, &vec![i as u8; bytes]).unwrap()
+    let payload = vec![i as u8; bytes];
+    if kind == Kind::Charter {
+        draft.sign(&key, &payload).unwrap()
+    } else {
+        draft.seal(&key, &SpaceKey::from_bytes(&[7; 32]), false, &payload).unwrap()
+    }
 }
 
 fn items(range: std::ops::Range<u64>) -> Vec<Item> {

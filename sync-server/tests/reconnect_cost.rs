@@ -9,7 +9,7 @@ use dinh_proto::item::{Item, Kind, Place};
 use dinh_proto::keys::SignKey;
 use dinh_proto::time::WallTime;
 use dinh_server::hub::HubConfig;
-use hub_common::{Phone, World};
+use hub_common::{Phone, World, admission};
 
 const BRANCHES: usize = 10;
 const SPACES: usize = 20;
@@ -30,14 +30,19 @@ fn log(documents: usize, reviewer: &Phone) -> Vec<Item> {
         let first = secretary.sign_at(Kind::Charter, branch, DocId::default(), place, &genesis);
         secretary.continue_after(branch, &first);
         items.push(first);
-        let certificate = Record::Device(Box::new(reviewer.certificate(Role::Reader)));
+        let certificate = admission(reviewer.certificate(Role::Reader));
         items.push(secretary.record(branch, &certificate));
         for s in 0..SPACES / BRANCHES {
-            let space = SpaceId(numbered(1, b * SPACES + s));
-            items.push(secretary.record(branch, &Record::Space { space, audience: Audience::Everyone }));
+            let nonce = numbered(1, b * SPACES + s);
+            let space = SpaceId::derive(&secretary.key.public().id(), &nonce);
+            let record = Record::Space { nonce, history: true, padded: false, audience: Audience::Everyone };
+            items.push(secretary.record(branch, &record));
             for d in 0..documents / SPACES {
-                let doc = DocId(numbered(2, (b * SPACES + s) * documents + d + 1));
-                items.push(secretary.record(branch, &Record::Document { doc, space, writers: Writers::All }));
+                let nonce = numbered(2, (b * SPACES + s) * documents + d + 1);
+                let doc = DocId::derive(&secretary.key.public().id(), &nonce);
+                items.push(
+                    secretary.record(branch, &Record::Document { nonce, space, writers: Writers::All }),
+                );
                 items.push(secretary.run(space, doc, b"run"));
             }
         }

@@ -11,7 +11,9 @@ use dinh_proto::item::{HEADER_BYTES, Kind, Place};
 use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::limits;
 use dinh_server::hub::HubConfig;
-use hub_common::{Branch, COMMITTEE, DRAFT, MINUTES, Phone, SECRET, VILLAGE, World, resigned};
+use hub_common::{
+    Branch, Phone, World, admission, committee, draft, minutes, plain_space, resigned, secret, village,
+};
 
 /// Offers an item that must be refused with `code`, and shows that this changed nothing: it is counted, nothing is
 /// stored, the connection is open and takes a good item.
@@ -37,7 +39,7 @@ fn malformed_items() {
     let mut branch = Branch::new();
     let mut world = branch.world();
     let phone = world.connect(&branch.member.key, Some(8));
-    let good = branch.member.run(VILLAGE, DRAFT, b"a run of changes");
+    let good = branch.member.run(village(), draft(), b"a run of changes");
     let key = branch.member.key.clone();
     let set = |at: usize, value: u8| resigned(&good, &key, |h| h[at] = value);
     let cases: Vec<(&str, Bytes)> = vec![
@@ -80,7 +82,7 @@ fn oversized_items() {
     let mut branch = Branch::new();
     let mut world = branch.world();
     let phone = world.connect(&branch.member.key, Some(8));
-    let good = branch.member.run(VILLAGE, DRAFT, b"run");
+    let good = branch.member.run(village(), draft(), b"run");
     let key = branch.member.key.clone();
     let len = (limits::ITEM_PAYLOAD_BYTES_MAX as u32 + 1).to_le_bytes();
     let bytes = resigned(&good, &key, |h| h[118..122].copy_from_slice(&len));
@@ -93,12 +95,12 @@ fn oversized_items() {
     let bytes = resigned(&record, &branch.secretary.key, |h| h[118..122].copy_from_slice(&len));
     refused(&mut world, phone, "charter record", bytes, RejectCode::TooLarge);
     // The largest item that may be is taken.
-    let place = branch.member.next_place(VILLAGE);
+    let place = branch.member.next_place(village());
     accepted(&mut world, phone, good.bytes());
     let Place::Chain { n, .. } = place else { panic!("a chain") };
     let largest = vec![7; limits::ITEM_PAYLOAD_BYTES_MAX];
     let place = Place::Chain { n, prev: good.id().link() };
-    let item = branch.member.sign_at(Kind::Run, VILLAGE, DRAFT, place, &largest);
+    let item = branch.member.sign_at(Kind::Run, village(), draft(), place, &largest);
     accepted(&mut world, phone, item.bytes());
 }
 
@@ -107,7 +109,7 @@ fn mis_signed_items() {
     let mut branch = Branch::new();
     let mut world = branch.world();
     let phone = world.connect(&branch.member.key, Some(8));
-    let good = branch.member.run(VILLAGE, DRAFT, b"run");
+    let good = branch.member.run(village(), draft(), b"run");
     for at in [HEADER_BYTES, HEADER_BYTES + 40, HEADER_BYTES + 63] {
         let mut bytes = good.bytes().to_vec();
         bytes[at] ^= 4;
@@ -134,7 +136,7 @@ fn a_repeated_item_is_settled_with_its_first_place() {
     let mut world = branch.world();
     let phone = world.connect(&branch.member.key, Some(8));
     let other = world.connect(&branch.secretary.key, Some(8));
-    let run = branch.member.run(VILLAGE, DRAFT, b"run");
+    let run = branch.member.run(village(), draft(), b"run");
     assert_eq!(accepted(&mut world, phone, run.bytes()), Seq(9));
     for from in [phone, other] {
         // For a session this is an acknowledgement like the first.
@@ -146,7 +148,7 @@ fn a_repeated_item_is_settled_with_its_first_place() {
 
     // A repeat of what is not on disk yet waits for it.
     world.hold_appends = true;
-    let run = branch.member.run(VILLAGE, DRAFT, b"another");
+    let run = branch.member.run(village(), draft(), b"another");
     assert_eq!(world.offer(phone, run.bytes().clone(), false), None);
     assert_eq!(world.offer(other, run.bytes().clone(), false), None);
     world.hold_appends = false;
@@ -161,9 +163,9 @@ fn items_out_of_their_chain() {
     let mut branch = Branch::new();
     let mut world = branch.world();
     let phone = world.connect(&branch.member.key, Some(8));
-    let items: Vec<_> = (0..4).map(|i| branch.member.run(VILLAGE, DRAFT, &[i])).collect();
+    let items: Vec<_> = (0..4).map(|i| branch.member.run(village(), draft(), &[i])).collect();
     let member = &branch.member;
-    let at = |n, prev| member.sign_at(Kind::Run, VILLAGE, DRAFT, Place::Chain { n, prev }, b"x");
+    let at = |n, prev| member.sign_at(Kind::Run, village(), draft(), Place::Chain { n, prev }, b"x");
 
     refused(&mut world, phone, "2 before 1", items[1].bytes().clone(), RejectCode::Gap);
     accepted(&mut world, phone, items[0].bytes());
@@ -194,9 +196,9 @@ fn a_fork_leaves_what_was_first() {
     let mut world = branch.world();
     let phone = world.connect(&branch.member.key, Some(8));
     let reader = world.connect(&branch.reader.key, Some(8));
-    let place = branch.member.next_place(VILLAGE);
-    let first = branch.member.sign_at(Kind::Run, VILLAGE, DRAFT, place, b"first");
-    let second = branch.member.sign_at(Kind::Run, VILLAGE, DRAFT, place, b"second");
+    let place = branch.member.next_place(village());
+    let first = branch.member.sign_at(Kind::Run, village(), draft(), place, b"first");
+    let second = branch.member.sign_at(Kind::Run, village(), draft(), place, b"second");
     accepted(&mut world, phone, first.bytes());
     refused(&mut world, phone, "fork", second.bytes().clone(), RejectCode::Fork);
     assert_eq!(RejectCode::Fork.fate(), Fate::Never);
@@ -215,30 +217,30 @@ fn items_by_who_may_not_write_them() {
     let mut world = branch.world();
     let phone = world.connect(&branch.member.key, Some(8));
     let cases = [
-        ("a reader writes", branch.reader.run(VILLAGE, DRAFT, b"x")),
-        ("a member writes the secretary's document", branch.member.run(VILLAGE, MINUTES, b"x")),
+        ("a reader writes", branch.reader.run(village(), draft(), b"x")),
+        ("a member writes the secretary's document", branch.member.run(village(), minutes(), b"x")),
     ];
     for (what, item) in cases {
         refused(&mut world, phone, what, item.bytes().clone(), RejectCode::NotAuthorised);
     }
     // The item of a chain that was refused was not taken: the number is free.
     let mut member = Phone::new(2);
-    let elsewhere = member.run(VILLAGE, SECRET, b"x");
+    let elsewhere = member.run(village(), secret(), b"x");
     refused(&mut world, phone, "another space", elsewhere.bytes().clone(), RejectCode::NotAuthorised);
     let secretary = world.connect(&branch.secretary.key, Some(8));
     let mut member = Phone::new(2);
-    let secret = member.run(COMMITTEE, SECRET, b"x");
+    let secret = member.run(committee(), secret(), b"x");
     let code = RejectCode::NotAuthorised;
     refused(&mut world, secretary, "a space that it may not read", secret.bytes().clone(), code);
-    accepted(&mut world, phone, Phone::new(2).run(VILLAGE, DRAFT, b"x").bytes());
+    accepted(&mut world, phone, Phone::new(2).run(village(), draft(), b"x").bytes());
 }
 
 #[test]
 fn items_brought_by_who_may_not_read_them() {
     let mut branch = Branch::new();
     let mut world = branch.world();
-    let secret = branch.secretary.run(COMMITTEE, SECRET, b"x");
-    let public = branch.secretary.run(VILLAGE, DRAFT, b"x");
+    let secret = branch.secretary.run(committee(), secret(), b"x");
+    let public = branch.secretary.run(village(), draft(), b"x");
     let member = world.connect(&branch.member.key, Some(8));
     refused(&mut world, member, "secret", secret.bytes().clone(), RejectCode::NotAuthorised);
     let stranger = world.connect(&DeviceKey::from_seed(&[70; 32]), None);
@@ -254,12 +256,13 @@ fn items_whose_author_or_target_is_not_known_wait() {
     let mut world = branch.world();
     let secretary = world.connect(&branch.secretary.key, Some(8));
     let mut newcomer = Phone::new(7);
-    let run = newcomer.run(VILLAGE, DRAFT, b"x");
-    let space = SpaceId([40; 16]);
-    let doc = DocId([41; 16]);
+    let run = newcomer.run(village(), draft(), b"x");
+    let secretary_id = branch.secretary.key.public().id();
+    let space = SpaceId::derive(&secretary_id, &[40; 16]);
+    let doc = DocId::derive(&secretary_id, &[41; 16]);
     let in_space = branch.secretary.run(space, doc, b"x");
-    let place = branch.secretary.next_place(VILLAGE);
-    let of_doc = branch.secretary.sign_at(Kind::Run, VILLAGE, doc, place, b"x");
+    let place = branch.secretary.next_place(village());
+    let of_doc = branch.secretary.sign_at(Kind::Run, village(), doc, place, b"x");
     let (author, target) = (RejectCode::UnknownAuthor, RejectCode::UnknownTarget);
     refused(&mut world, secretary, "no certificate yet", run.bytes().clone(), author);
     refused(&mut world, secretary, "no space yet", in_space.bytes().clone(), target);
@@ -267,9 +270,9 @@ fn items_whose_author_or_target_is_not_known_wait() {
     assert_eq!((author.fate(), target.fate()), (Fate::Later, Fate::Later));
 
     let records = [
-        Record::Device(Box::new(newcomer.certificate(Role::Member))),
-        Record::Space { space, audience: Audience::Everyone },
-        Record::Document { doc, space, writers: Writers::All },
+        admission(newcomer.certificate(Role::Member)),
+        plain_space(40, Audience::Everyone),
+        Record::Document { nonce: [41; 16], space, writers: Writers::All },
     ];
     for record in &records {
         let item = branch.secretary.record(branch.id, record);
@@ -284,25 +287,21 @@ fn items_whose_author_or_target_is_not_known_wait() {
 #[test]
 fn charter_records_that_do_not_count() {
     let mut branch = Branch::new();
-    let mut other = Branch::new();
-    let (other_id, genesis) = {
-        other.secretary = Phone::new(50);
-        found(&SignKey::from_seed(&[98; 32]), other.secretary.certificate(Role::Secretary))
-    };
+    let (_, genesis) = found(&SignKey::from_seed(&[98; 32]), Phone::new(50).certificate(Role::Secretary));
     let mut world = branch.world();
     let phone = world.connect(&branch.secretary.key, Some(8));
     let newcomer = Phone::new(7);
-    let certify = Record::Device(Box::new(newcomer.certificate(Role::Member)));
+    let certify = admission(newcomer.certificate(Role::Member));
     let (id, member, reader) = (branch.id, &mut branch.member, &mut branch.reader);
-    let grant = Record::Grant { space: COMMITTEE, member: member.member };
-    let document = |space| Record::Document { doc: DocId([60; 16]), space, writers: Writers::All };
+    let grant = Record::Grant { space: committee(), member: member.member, generation: 1 };
+    let document = |space| Record::Document { nonce: [60; 16], space, writers: Writers::All };
     let place = Place::Chain { n: 1, prev: [0; 16] };
     let cases = [
         ("a member certifies", member.record(id, &certify), RejectCode::NotAuthorised),
-        ("a reader creates a document", reader.record(id, &document(VILLAGE)), RejectCode::NotAuthorised),
+        ("a reader creates a document", reader.record(id, &document(village())), RejectCode::NotAuthorised),
         (
             "a stranger creates a document",
-            Phone::new(7).record(id, &document(VILLAGE)),
+            Phone::new(7).record(id, &document(village())),
             RejectCode::UnknownAuthor,
         ),
         (
@@ -324,13 +323,15 @@ fn charter_records_that_do_not_count() {
     for (what, item, code) in cases {
         refused(&mut world, phone, what, item.bytes().clone(), code);
     }
-    // Another branch is founded here. Its secretary may not name this branch's space as its own.
-    let founder = world.connect(&other.secretary.key, None);
-    let first = other.secretary.sign_at(Kind::Charter, other_id, DocId::default(), place, &genesis);
+    // The secretary founds another branch here. This branch's space cannot be that one's too.
+    let (other_id, genesis) =
+        found(&SignKey::from_seed(&[97; 32]), branch.secretary.certificate(Role::Secretary));
+    let founder = world.connect(&branch.secretary.key, None);
+    let first = branch.secretary.sign_at(Kind::Charter, other_id, DocId::default(), place, &genesis);
     accepted(&mut world, founder, first.bytes());
-    let claim = Record::Space { space: VILLAGE, audience: Audience::Everyone };
+    let claim = plain_space(20, Audience::Everyone);
     let place = Place::Chain { n: 2, prev: first.id().link() };
-    let claim = other.secretary.sign_at(Kind::Charter, other_id, DocId::default(), place, &claim.encode());
+    let claim = branch.secretary.sign_at(Kind::Charter, other_id, DocId::default(), place, &claim.encode());
     refused(&mut world, founder, "another's space", claim.bytes().clone(), RejectCode::NotAuthorised);
 }
 
@@ -350,12 +351,12 @@ fn snapshots_that_cannot_stand_for_runs() {
     let mut branch = Branch::new();
     let mut world = branch.world();
     let phone = world.connect(&branch.member.key, Some(8));
-    let member = branch.member.run(VILLAGE, DRAFT, b"x");
+    let member = branch.member.run(village(), draft(), b"x");
     accepted(&mut world, phone, member.bytes());
-    let snapshot = |phone: &Phone, covers| phone.snapshot(VILLAGE, DRAFT, covers).bytes().clone();
+    let snapshot = |phone: &Phone, covers| phone.snapshot(village(), draft(), covers).bytes().clone();
     refused(&mut world, phone, "covers the future", snapshot(&branch.member, 99), RejectCode::BadLink);
     refused(&mut world, phone, "by a reader", snapshot(&branch.reader, 9), RejectCode::NotAuthorised);
-    let of_minutes = branch.member.snapshot(VILLAGE, MINUTES, 9).bytes().clone();
+    let of_minutes = branch.member.snapshot(village(), minutes(), 9).bytes().clone();
     refused(&mut world, phone, "of another's document", of_minutes, RejectCode::NotAuthorised);
     assert_eq!(accepted(&mut world, phone, &snapshot(&branch.member, 9)), Seq(10));
     // One that covers no more than the newest is settled by it.
@@ -372,10 +373,10 @@ fn more_sessions_of_one_device_than_there_may_be() {
     let place = Place::Chain { n: 1, prev: [0; 16] };
     for i in 0..limits::SESSIONS_PER_DEVICE_MAX as u64 {
         member.session = SessionId(i.to_le_bytes());
-        accepted(&mut world, phone, member.sign_at(Kind::Run, VILLAGE, DRAFT, place, b"x").bytes());
+        accepted(&mut world, phone, member.sign_at(Kind::Run, village(), draft(), place, b"x").bytes());
     }
     member.session = SessionId([0xff; 8]);
-    let one_more = member.sign_at(Kind::Run, VILLAGE, DRAFT, place, b"x");
+    let one_more = member.sign_at(Kind::Run, village(), draft(), place, b"x");
     refused(&mut world, phone, "sessions", one_more.bytes().clone(), RejectCode::Quota);
     assert_eq!(RejectCode::Quota.fate(), Fate::Later);
 }
@@ -387,7 +388,7 @@ fn nothing_is_acknowledged_when_the_disk_fails() {
     let phone = world.connect(&branch.member.key, Some(8));
     let reader = world.connect(&branch.reader.key, Some(8));
     world.hold_appends = true;
-    let run = branch.member.run(VILLAGE, DRAFT, b"x");
+    let run = branch.member.run(village(), draft(), b"x");
     assert_eq!(world.offer(phone, run.bytes().clone(), false), None);
     world.fail_appends();
     for connection in [phone, reader] {

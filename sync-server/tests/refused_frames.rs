@@ -16,7 +16,7 @@ use dinh_proto::wire::{
     write_message,
 };
 use dinh_server::hub::HubConfig;
-use hub_common::{Branch, DRAFT, VILLAGE, World};
+use hub_common::{Branch, World, draft, village};
 
 fn hello() -> Message {
     Message::Hello(Hello { cursor: None, backfills: Vec::new() })
@@ -133,7 +133,7 @@ fn frames_that_do_not_open() {
 #[test]
 fn messages_out_of_turn() {
     let mut branch = Branch::new();
-    let chains = || ChainSet { space: VILLAGE, last: true, chains: Vec::new() };
+    let chains = || ChainSet { space: village(), last: true, chains: Vec::new() };
     let put = || Message::Put(Put { items: Vec::new() });
     let fetch = || Message::Reconcile(Vec::new());
     for (what, first) in [("put", put()), ("reconcile", fetch()), ("want", Message::Want(chains()))] {
@@ -219,7 +219,7 @@ fn credit_that_is_exceeded() {
     let items: Vec<PutItem> = (0..8)
         .map(|_| PutItem {
             bridged: false,
-            bytes: branch.member.run(VILLAGE, DRAFT, &[7; 50_000]).bytes().clone(),
+            bytes: branch.member.run(village(), draft(), &[7; 50_000]).bytes().clone(),
         })
         .collect();
     closed(&mut branch, "credit", CloseCode::Misbehaved, |world, bad| {
@@ -304,9 +304,9 @@ fn what_may_be_skipped_or_said_at_any_time_closes_nothing() {
     let presence =
         |space: SpaceId, device| Message::Ephemeral(Ephemeral { space, device, payload: vec![1].into() });
     let (own, other) = (branch.member.key.public().id(), branch.reader.key.public().id());
-    world.send(phone, &[presence(VILLAGE, other), presence(hub_common::COMMITTEE, own)]);
+    world.send(phone, &[presence(village(), other), presence(hub_common::committee(), own)]);
     assert_eq!(world.client(secretary).events.len(), seen);
-    world.send(phone, &[presence(VILLAGE, own)]);
+    world.send(phone, &[presence(village(), own)]);
     assert_eq!(world.client(secretary).events.len(), seen + 1);
     assert_eq!(world.hub.stats().closes, [].into());
 }

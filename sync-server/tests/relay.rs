@@ -15,8 +15,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dinh_proto::channel::Binding;
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
+use dinh_proto::crypto::SpaceKey;
 use dinh_proto::error::{CloseCode, SessionError};
-use dinh_proto::ids::{CharterTag, Cursor, DocId, ItemId, MemberId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{
+    ChangeHash, CharterTag, Cursor, DeviceId, DocId, ItemId, MemberId, Seq, SessionId, SpaceId,
+};
 use dinh_proto::item::{Draft, Item, Kind, Place};
 use dinh_proto::keys::{DeviceKey, RelayPublic, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
@@ -29,8 +32,6 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-const SPACE: SpaceId = SpaceId([20; 16]);
-const DOC: DocId = DocId([30; 16]);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a device has made, in its chains.
@@ -52,16 +53,20 @@ impl Author {
         *n += 1;
         let draft = Draft {
             kind,
-            space: if is_run { SPACE } else { self.branch },
-            doc: if is_run { DOC } else { DocId::default() },
+            space: if is_run { space() } else { self.branch },
+            doc: if is_run { doc() } else { DocId::default() },
             session: SessionId([1; 8]),
             place: Place::Chain { n: *n, prev: *prev },
             first_seq: u32::from(is_run) * *n,
             count: u16::from(is_run),
-            commitment: [u8::from(is_run); 16],
+            last: ChangeHash([1; 32]),
             charter_tag: CharterTag::default(),
         };
-        let item = draft.sign(&self.key, payload).unwrap();
+        let item = if is_run {
+            draft.seal(&self.key, &SpaceKey::from_bytes(&[7; 32]), false, payload).unwrap()
+        } else {
+            draft.sign(&self.key, payload).unwrap()
+        };
         *prev = item.id().link();
         item
     }
@@ -72,8 +77,20 @@ impl Author {
 
     fn certificate(&self, member: u8, role: Role) -> Certificate {
         let request = JoinRequest::new(&self.key);
-        Certificate { member: MemberId([member; 16]), role, request, name: "máy".into() }
+        Certificate { member: MemberId([member; 16]), role, request, name: Vec::new() }
     }
+}
+
+fn secretary_id() -> DeviceId {
+    DeviceKey::from_seed(&[1; 32]).public().id()
+}
+
+fn space() -> SpaceId {
+    SpaceId::derive(&secretary_id(), &[20; 16])
+}
+
+fn doc() -> DocId {
+    DocId::derive(&secretary_id(), &[30; 16])
 }
 
 /// A branch with a secretary, a member, one space and one document: its records, and its two authors.
@@ -85,9 +102,11 @@ fn branch() -> (Vec<Item>, Author, Author) {
     let member = Author::new(2, id);
     let payloads = [
         genesis,
-        Record::Device(Box::new(member.certificate(2, Role::Member))).encode(),
-        Record::Space { space: SPACE, audience: Audience::Everyone }.encode(),
-        Record::Document { doc: DOC, space: SPACE, writers: Writers::All }.encode(),
+        Record::Device { certificate: Box::new(member.certificate(2, Role::Member)), seen: Vec::new() }
+            .encode(),
+        Record::Space { nonce: [20; 16], history: true, padded: false, audience: Audience::Everyone }
+            .encode(),
+        Record::Document { nonce: [30; 16], space: space(), writers: Writers::All }.encode(),
     ];
     let records = payloads.iter().map(|p| secretary.item(Kind::Charter, p)).collect();
     (records, secretary, member)

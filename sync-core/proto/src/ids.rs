@@ -110,6 +110,20 @@ impl ActorId {
     }
 }
 
+impl SpaceId {
+    /// The id of the space that a device creates with this random nonce: nobody else can create one with this id.
+    pub fn derive(creator: &DeviceId, nonce: &[u8; 16]) -> Self {
+        Self(hash16(b"dinh/sid1\0", &[&creator.0, nonce]))
+    }
+}
+
+impl DocId {
+    /// The id of the document that a device creates with this random nonce: nobody else can create one with this id.
+    pub fn derive(creator: &DeviceId, nonce: &[u8; 16]) -> Self {
+        Self(hash16(b"dinh/did1\0", &[&creator.0, nonce]))
+    }
+}
+
 /// First 16 bytes of SHA-256 over a domain and parts of fixed length.
 pub(crate) fn hash16(domain: &[u8], parts: &[&[u8]]) -> [u8; 16] {
     let mut out = [0; 16];

@@ -13,6 +13,7 @@ pub mod error;
 pub mod fork;
 pub mod ids;
 pub mod item;
+pub mod join;
 pub mod keys;
 pub mod limits;
 pub mod pack;

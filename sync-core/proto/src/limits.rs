@@ -64,8 +64,29 @@ pub const SESSIONS_PER_DEVICE_MAX: usize = 256;
 
 /// Records of one charter.
 pub const CHARTER_RECORDS_MAX: usize = 4_096;
+/// Bytes of all records of one charter that anybody holds: twice what a relay takes, so that records which came by several
+/// relays fit.
+pub const CHARTER_HELD_BYTES_MAX: usize = 2 * CHARTER_BYTES_MAX as usize;
 /// Payload of one charter record, bytes.
-pub const CHARTER_RECORD_BYTES_MAX: usize = 8 * 1024;
+pub const CHARTER_RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Devices that a key is sealed to in one record: 88 bytes each.
+pub const WRAPS_PER_RECORD_MAX: usize = 512;
+/// Older keys in one epoch record: only those that no other epoch leads back to.
+pub const EPOCH_PREV_MAX: usize = 16;
+/// Chains of one device that a frontier names: its sessions in each space.
+pub const FRONTIER_MARKS_MAX: usize = 1_024;
+/// Devices that one root record removes.
+pub const ROOT_REMOVALS_MAX: usize = 64;
+/// Chains that a certificate says there are.
+pub const SEEN_CHAINS_MAX: usize = 256;
+/// Devices of one member that are certified at the same time, by the devices that admit and by relays.
+pub const DEVICES_PER_MEMBER_MAX: usize = 4;
+/// Age at which an officer's device draws a new key for a space.
+pub const KEY_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 3_600);
+/// Within this time, at random, a device does what a branch needs of it: the first does it, the others see that it is done.
+pub const TEND_WITHIN: Duration = Duration::from_secs(10);
+/// An encrypted device name, bytes.
+pub const SEALED_NAME_BYTES_MAX: usize = 128;
 /// Members named in one space record.
 pub const AUDIENCE_MEMBERS_MAX: usize = 256;
 /// A device's display name, bytes.
@@ -131,5 +152,81 @@ const _: () = assert!(MESSAGE_FILL_BYTES < FRAME_PLAIN_BYTES_MAX);
 const _: () = assert!(CREDIT_BYTES as usize >= 4 * MESSAGE_FILL_BYTES);
 const _: () = assert!(RUN_CHANGES_SOFT <= RUN_CHANGES_MAX && RUN_BYTES_SOFT <= ITEM_PAYLOAD_BYTES_MAX);
 const _: () = assert!(CHARTER_RECORD_BYTES_MAX <= ITEM_PAYLOAD_BYTES_MAX);
+const _: () = assert!(WRAPS_PER_RECORD_MAX * 88 + EPOCH_PREV_MAX * 88 + 64 <= CHARTER_RECORD_BYTES_MAX);
+const _: () = assert!(FRONTIER_MARKS_MAX * 60 + 64 <= CHARTER_RECORD_BYTES_MAX);
+const _: () = assert!(crate::crypto::SEALED_NAME_BYTES <= SEALED_NAME_BYTES_MAX);
 const _: () = assert!(CHANGE_BYTES_MAX <= MESSAGE_BYTES_MAX && SCALAR_BYTES_MAX < CHANGE_BYTES_MAX);
 const _: () = assert!(CHANGE_OPS_MAX as u64 <= DOCUMENT_OPS_MAX && DOCUMENT_OPS_MAX < u32::MAX as u64);
+
+// What a relay takes from devices. These are defaults: an operator may choose others (`HubConfig::quotas`,
+// `ServerConfig`), so no device may count on them. They delay or refuse transfer and never decide what is valid.
+
+/// From the beginning of a TCP connection until a relay has the whole head of its HTTP request. A phone sends it in one
+/// packet as soon as it is connected; five seconds are room for two retransmissions.
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Head of an HTTP request, bytes: a phone's has about 200, proxies add some. The least that hyper can be told.
+pub const UPGRADE_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Header lines of an HTTP request.
+pub const UPGRADE_HEADERS_MAX: usize = 64;
+/// Connections to one relay whose `Hello` has not come, in all. Each costs a socket and some kilobytes. After the upgrade
+/// they have [`HANDSHAKE_TIMEOUT`] like the device itself, not 5 s: on a bad mobile network three round trips with a
+/// lost packet take longer, and a place that somebody else needs is taken back after [`GREETING_GRACE`] anyway.
+pub const GREETING_CONNECTIONS_MAX: usize = 500;
+/// The same for one address (IPv6: one /64). All phones of a hall may share it, so devices that greeted do not count:
+/// at half a second each, ten at a time are twenty phones a second.
+pub const GREETING_CONNECTIONS_PER_ADDRESS_MAX: usize = 10;
+/// A connection that has not greeted for this long makes room for a new one when there is no room: so a thousand silent
+/// sockets do not keep a phone out, and phones that all come at once do not push each other out.
+pub const GREETING_GRACE: Duration = Duration::from_secs(2);
+/// Bytes of `Hello`s that need more than their first frame and are not complete, over all connections. The largest
+/// possible is 600 kB, a usual one has 14 bytes.
+pub const GREETING_BYTES_MAX: usize = 16 << 20;
+/// Connections of one device. Not 3: one that a phone lost when it changed its network stays open here until
+/// [`DEAD_AFTER`], and a phone between two networks would be kept out for that long. More of them gain nothing, because
+/// what a device may send is counted over all of them.
+pub const CONNECTIONS_PER_DEVICE_MAX: usize = 8;
+
+/// WebSocket messages of any kind that one connection may send at once, and again in [`FRAMES_PER`]. It is above what a
+/// device says that receives with 60 MB/s (a `Credit` for each 64 KiB).
+pub const FRAMES_BURST: u64 = 2_000;
+/// See [`FRAMES_BURST`]: 1,000 a second.
+pub const FRAMES_PER: Duration = Duration::from_secs(2);
+/// Messages that ask a relay to do something (`Put`, `Want`, `Fetch`, `Reconcile`, `Ephemeral`) which one device may
+/// send at once, and again in [`MESSAGES_PER`]. Beyond it the relay reads its socket later.
+pub const MESSAGES_BURST: u64 = 200;
+/// See [`MESSAGES_BURST`]: 50 a second.
+pub const MESSAGES_PER: Duration = Duration::from_secs(4);
+/// Longest time in which a relay does not read a socket: well below [`KEEPALIVE_AFTER`], so that nobody seems dead.
+pub const READ_PAUSE_MAX: Duration = Duration::from_secs(20);
+
+/// Bytes of items that one device may put at once, and again in each minute.
+pub const PUT_BYTES_PER_MINUTE: u64 = 5 << 20;
+/// Bytes of items that one device may put at once, and again in each day: people's writing is 100 times less.
+pub const PUT_BYTES_PER_DAY: u64 = 50 << 20;
+/// How long one item waits at the relay, unanswered, for its device's share of a day. Then it is refused with `Quota`,
+/// and what waits behind it too. The share comes back with 607 B/s, so what a device makes usually (at most
+/// [`RUN_BYTES_SOFT`]) waits two minutes and is sent once; if it were refused at once, a phone over its share would send
+/// its whole outbox again every [`RETRY_LATER`]. For the share of a minute an item waits as long as it takes.
+pub const PUT_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// Bytes of the runs of one document: what a device receives that has no snapshot, and more than it can open quickly.
+pub const DOCUMENT_BYTES_MAX: u64 = 32 << 20;
+/// Bytes of all items of one space, snapshots among them.
+pub const SPACE_BYTES_MAX: u64 = 500 << 20;
+/// Documents of one branch. [`CHARTER_RECORDS_MAX`] is reached first as long as each has a record of its own.
+pub const BRANCH_DOCUMENTS_MAX: usize = 20_000;
+/// Bytes of all records of one charter.
+pub const CHARTER_BYTES_MAX: u64 = 2 << 20;
+/// New records of one charter in a day. A document is a record too, so the 60 of a day in which people only join would
+/// stop a branch at its first busy meeting. Half of [`CHARTER_RECORDS_MAX`], so that nobody fills it in a day and
+/// there is time to remove who tries.
+pub const CHARTER_RECORDS_PER_DAY: u64 = 2_000;
+/// New records by one device in a day: a secretary sets up a branch of 100 devices and creates documents all day.
+/// Neither counts on the day on which the branch comes to a relay, because it may bring a charter of many years.
+pub const CHARTER_RECORDS_OF_DEVICE_PER_DAY: u64 = 500;
+
+const _: () = assert!(READ_PAUSE_MAX.as_secs() < KEEPALIVE_AFTER.as_secs());
+const _: () = assert!(
+    PUT_PATIENCE.as_secs() > RETRY_LATER.as_secs() && PUT_BYTES_PER_MINUTE > ITEM_PAYLOAD_BYTES_MAX as u64
+);
+const _: () = assert!(GREETING_CONNECTIONS_PER_ADDRESS_MAX < GREETING_CONNECTIONS_MAX);

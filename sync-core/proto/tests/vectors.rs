@@ -11,6 +11,8 @@ mod describe;
 mod hex;
 #[path = "vectors/refused.rs"]
 mod refused;
+#[path = "vectors/sealed.rs"]
+mod sealed;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -247,6 +247,7 @@ impl Driver {
 
     fn do_job(&mut self, job: Job) -> Step {
         let now = self.now();
+        self.replica.set_wall_time(now.wall);
         let answer = job(Turned::Do(&mut self.replica, now));
         self.publish();
         answer();

@@ -162,7 +162,13 @@ impl Waiting {
                         kept.push_front(event);
                     }
                 }
-                Event::Refused { .. } | Event::Recovered { .. } => {
+                Event::Refused { .. }
+                | Event::Recovered { .. }
+                | Event::DeviceAdded { .. }
+                | Event::DeviceRemoved { .. }
+                | Event::Joined { .. }
+                | Event::JoinFailed { .. }
+                | Event::Withheld { .. } => {
                     refusals += 1;
                     if refusals <= REFUSALS_KEPT.min(self.capacity / 2 + 1) {
                         kept.push_front(event);

@@ -14,6 +14,7 @@
 //! Every async call works in any runtime, or none: [`block_on`] waits for it on the caller's thread.
 
 mod blocking;
+mod branch;
 #[allow(clippy::disallowed_methods, reason = "the one place that reads clocks")]
 mod clock;
 mod config;
@@ -26,17 +27,15 @@ mod shared;
 mod status;
 mod transport;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dinh_proto::charter::Charter;
-use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
-use dinh_proto::ids::{ChangeHash, DeviceId, DocId, MemberId, Seq, SpaceId};
-use dinh_proto::keys::{DeviceKey, SignKey};
+use dinh_proto::charter::record::JoinRequest;
+use dinh_proto::ids::{ChangeHash, DeviceId, DocId, Seq, SpaceId};
+use dinh_proto::keys::DeviceKey;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::driver::{Channels, ClientStore, Command, Driver, Job, Keys, Reply, Turned, wait_for_keys};
@@ -295,60 +294,6 @@ impl Client {
     /// [`flush`](Self::flush), waiting on this thread.
     pub fn flush_blocking(&self) -> Result<(), ClientError> {
         self.blocking(self.flush())
-    }
-
-    /// Founds a branch; see [`Replica::found_branch`]. `root` is then put on paper and forgotten.
-    pub async fn found_branch(
-        &self,
-        root: SignKey,
-        member: MemberId,
-        name: &str,
-    ) -> Result<SpaceId, ClientError> {
-        let name = name.to_owned();
-        self.call(move |replica, _| replica.found_branch(&root, member, &name)).await
-    }
-
-    /// Admits a device whose request was scanned from its screen.
-    pub async fn admit_device(
-        &self,
-        branch: SpaceId,
-        member: MemberId,
-        role: Role,
-        request: JoinRequest,
-        name: &str,
-    ) -> Result<(), ClientError> {
-        let name = name.to_owned();
-        self.call(move |replica, _| replica.admit_device(branch, member, role, request, &name)).await
-    }
-
-    /// What a new device needs to know of a branch; see [`Replica::invitation`].
-    pub async fn invitation(&self, branch: SpaceId) -> Result<Vec<u8>, ClientError> {
-        self.look(move |replica| replica.invitation(branch)).await
-    }
-
-    /// Joins a branch by an invitation; see [`Replica::join`].
-    pub async fn join(&self, invitation: Vec<u8>) -> Result<SpaceId, ClientError> {
-        self.call(move |replica, _| replica.join(&invitation)).await
-    }
-
-    /// Creates a space.
-    pub async fn create_space(&self, branch: SpaceId, audience: Audience) -> Result<SpaceId, ClientError> {
-        self.call(move |replica, _| replica.create_space(branch, audience)).await
-    }
-
-    /// Lets a member read a space that this device's member created.
-    pub async fn grant(&self, space: SpaceId, member: MemberId) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.grant(space, member)).await
-    }
-
-    /// Creates an empty document.
-    pub async fn create_document(&self, space: SpaceId, writers: Writers) -> Result<DocId, ClientError> {
-        self.call(move |replica, _| replica.create_document(space, writers)).await
-    }
-
-    /// The charters of the branches that this device takes part in, as they are now.
-    pub async fn charters(&self) -> Result<BTreeMap<SpaceId, Charter>, ClientError> {
-        self.look(|replica| Ok(replica.charters().clone())).await
     }
 
     /// Everything that was refused: why, whose it is, and the bytes.

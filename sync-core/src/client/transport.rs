@@ -114,6 +114,11 @@ impl RelayUrl {
         Ok(Self { uri, key, host, port })
     }
 
+    /// The address without the key.
+    pub fn address(&self) -> String {
+        self.uri.to_string()
+    }
+
     /// The key that the relay must prove.
     pub fn key(&self) -> &RelayPublic {
         &self.key

@@ -19,9 +19,11 @@ mod snapshot;
 mod typing;
 
 use automerge::Change;
+use dinh_proto::crypto::{CryptoError, SpaceKey};
 use dinh_proto::error::{InvalidMessage, RejectCode};
-use dinh_proto::ids::{ActorId, ChangeHash};
-use dinh_proto::item::{CLEAR_KEY, Header, commitment};
+use dinh_proto::ids::{ActorId, ChangeHash, DeviceId, SpaceId};
+use dinh_proto::item::{Header, Item};
+use dinh_proto::keys::DevicePublic;
 use dinh_proto::limits;
 use dinh_proto::pack::{PackContext, PackError, PackLimits, RawChange, UnpackedChange, pack_in, unpack_in};
 use thiserror::Error;
@@ -41,6 +43,12 @@ pub use self::snapshot::{
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum GateError {
+    /// The key that the payload is encrypted under is not here.
+    #[error("the key of the payload is not here (yet)")]
+    NoKey,
+    /// The payload does not open with the key that the header names.
+    #[error("the payload does not open: {0}")]
+    Sealed(#[from] CryptoError),
     /// The pack is not well formed or over a limit.
     #[error("the pack is refused: {0}")]
     Pack(#[from] PackError),
@@ -87,6 +95,33 @@ impl From<Judgement> for GateError {
     }
 }
 
+/// What the gate asks of the charter and of this device's keys.
+pub trait Authority {
+    /// A device's keys, also of one that was removed.
+    fn public(&self, device: &DeviceId) -> Option<DevicePublic>;
+
+    /// Whether a run with this header, whose id begins with `link`, counts by its author's right alone.
+    fn may_write(&self, header: &Header, link: [u8; 16]) -> Result<(), RejectCode>;
+
+    /// The key that a header names, if it is here.
+    fn key(&self, header: &Header) -> Option<&SpaceKey>;
+
+    /// Whether payloads in this space are padded.
+    fn is_padded(&self, space: &SpaceId) -> bool;
+
+    /// The payload as it was before it was encrypted.
+    fn open(&self, item: &Item) -> Result<Vec<u8>, GateError> {
+        let key = self.key(item.header()).ok_or(GateError::NoKey)?;
+        Ok(key.open(item, self.is_padded(&item.header().space))?)
+    }
+
+    /// Whether this is the change that the header's author committed to.
+    fn commits(&self, header: &Header, change: &ChangeHash) -> Result<(), GateError> {
+        let key = self.key(header).ok_or(GateError::NoKey)?;
+        if key.commits(header, change) { Ok(()) } else { Err(GateError::Mismatch("hash of the last change")) }
+    }
+}
+
 /// A change that passed.
 #[derive(Debug, Clone)]
 pub struct Admitted {
@@ -119,20 +154,19 @@ pub struct OpenedRun(Vec<UnpackedChange>);
 
 /// Opens a run. `before` is the hash of the author's change before it, if it is not the first.
 pub fn open_run(
-    header: &Header,
-    payload: &[u8],
+    run: &Item,
+    authority: &impl Authority,
     before: Option<&ChangeHash>,
 ) -> Result<OpenedRun, GateError> {
+    let header = run.header();
     let actor = header.actor();
-    let changes = unpack_run(&actor, payload, before)?;
+    let changes = unpack_run(&actor, &authority.open(run)?, before)?;
     if changes.len() != usize::from(header.count) {
         return Err(GateError::Mismatch("count"));
     }
     check_chain(&changes.iter().collect::<Vec<_>>(), &actor, u64::from(header.first_seq), before)?;
     let last = changes.last().ok_or(GateError::Mismatch("count"))?;
-    if commitment(&CLEAR_KEY, &ChangeHash(last.hash())) != header.commitment {
-        return Err(GateError::Mismatch("hash of the last change"));
-    }
+    authority.commits(header, &ChangeHash(last.hash()))?;
     changes.iter().try_for_each(form::check_form)?;
     Ok(OpenedRun(changes))
 }
@@ -166,11 +200,11 @@ impl OpenedRun {
 
 /// The raw changes of one's own run, as they were packed.
 pub fn open_own_run(
-    header: &Header,
-    payload: &[u8],
+    run: &Item,
+    authority: &impl Authority,
     before: Option<&ChangeHash>,
 ) -> Result<Vec<(ChangeHash, Vec<u8>)>, GateError> {
-    let changes = unpack_run(&header.actor(), payload, before)?;
+    let changes = unpack_run(&run.header().actor(), &authority.open(run)?, before)?;
     Ok(changes.into_iter().map(|c| (ChangeHash(c.hash()), c.into_raw())).collect())
 }
 

@@ -1,17 +1,16 @@
 //! Snapshots: a whole document in one item, with the proof that each author wrote its part.
 
 use dinh_proto::codec::{Reader, Write};
-use dinh_proto::error::{InvalidMessage, RejectCode};
-use dinh_proto::ids::{Author, ChangeHash, Cursor, DeviceId};
-use dinh_proto::item::{CLEAR_KEY, Header, Item, Kind, Place, SignedHeader, SpaceSum, commitment};
-use dinh_proto::keys::DevicePublic;
+use dinh_proto::error::InvalidMessage;
+use dinh_proto::ids::{Author, ChangeHash, Cursor};
+use dinh_proto::item::{Item, Kind, Place, SignedHeader, SpaceSum};
 use dinh_proto::limits;
 use dinh_proto::pack::{PackError, PackLimits, UnpackedChange, pack, unpack};
 use dinh_proto::ranges::Ranges;
 
 use super::past::Past;
 use super::shadow::Shadow;
-use super::{Admitted, GateError, check_chain, examine};
+use super::{Admitted, Authority, GateError, check_chain, examine};
 use crate::document::Document;
 
 const SNAPSHOT_VERSION: u8 = 1;
@@ -26,7 +25,7 @@ pub struct SnapshotAuthor {
     pub covered: Ranges,
 }
 
-/// The payload of a snapshot, apart from the changes.
+/// What a snapshot's payload is made of before it is encrypted, apart from the changes.
 ///
 /// ```text
 /// version u8 = 1 ‖ count ‖ (header and signature 218 ‖ ranges)… in order of author ‖ sum of covered ids 16 ‖ pack
@@ -54,7 +53,7 @@ pub struct OpenedSnapshot {
     pub covers: Cursor,
 }
 
-/// Packs a snapshot's payload; `raw` holds all changes of the document, each after what it builds on.
+/// Packs a snapshot's content; `raw` holds all changes of the document, each after what it builds on.
 pub fn seal_snapshot(frame: &SnapshotFrame, raw: &[impl AsRef<[u8]>]) -> Result<Vec<u8>, PackError> {
     let mut out = vec![SNAPSHOT_VERSION];
     out.put_uleb(frame.authors.len() as u64);
@@ -68,12 +67,12 @@ pub fn seal_snapshot(frame: &SnapshotFrame, raw: &[impl AsRef<[u8]>]) -> Result<
 }
 
 /// The frame of a snapshot that this device verified earlier.
-pub fn read_frame(payload: &[u8]) -> Result<SnapshotFrame, GateError> {
-    Ok(split_frame(payload)?.0)
+pub fn read_frame(snapshot: &Item, authority: &impl Authority) -> Result<SnapshotFrame, GateError> {
+    Ok(split_frame(&authority.open(snapshot)?)?.0)
 }
 
-fn split_frame(payload: &[u8]) -> Result<(SnapshotFrame, &[u8]), GateError> {
-    let mut r = Reader::new(payload);
+fn split_frame(content: &[u8]) -> Result<(SnapshotFrame, &[u8]), GateError> {
+    let mut r = Reader::new(content);
     let version = r.u8("snapshot version")?;
     if version != SNAPSHOT_VERSION {
         return Err(InvalidMessage::Unknown { what: "snapshot version", value: u64::from(version) }.into());
@@ -89,32 +88,25 @@ fn split_frame(payload: &[u8]) -> Result<(SnapshotFrame, &[u8]), GateError> {
 }
 
 /// Opens a received snapshot: every author's changes must end in the run that the author signed, nothing else may be
-/// in it, every change must pass the rules, and a document made of them must be sound. `key_of` finds keys;
-/// `may_write` is the charter's word.
-pub fn open_snapshot(
-    item: &Item,
-    key_of: impl Fn(&DeviceId) -> Option<DevicePublic>,
-    may_write: impl Fn(&Header) -> Result<(), RejectCode>,
-) -> Result<OpenedSnapshot, GateError> {
-    let opened = open_verified_snapshot(item, key_of, may_write)?;
+/// in it, every change must pass the rules, and a document made of them must be sound.
+pub fn open_snapshot(item: &Item, authority: &impl Authority) -> Result<OpenedSnapshot, GateError> {
+    let opened = open_verified_snapshot(item, authority)?;
     let changes = opened.changes.iter().map(|a| a.change.clone()).collect();
     Shadow::default().apply(&Document::new([0; 16]), changes, 0)?;
     Ok(opened)
 }
 
 /// The same for one that this device received and stored: the document is not tried out again.
-pub fn open_verified_snapshot(
-    item: &Item,
-    key_of: impl Fn(&DeviceId) -> Option<DevicePublic>,
-    may_write: impl Fn(&Header) -> Result<(), RejectCode>,
-) -> Result<OpenedSnapshot, GateError> {
+pub fn open_verified_snapshot(item: &Item, authority: &impl Authority) -> Result<OpenedSnapshot, GateError> {
     let Place::Covers(covers) = item.header().place else { return Err(GateError::Mismatch("kind")) };
-    let (frame, packed) = split_frame(item.payload())?;
+    let content = authority.open(item)?;
+    let (frame, packed) = split_frame(&content)?;
     let changes = unpack(packed, &PackLimits::SNAPSHOT)?;
     let mut covered = Vec::new();
     let mut in_chains = 0;
     for author in &frame.authors {
-        let signed = SignedHeader::verify(&author.header, &key_of).map_err(GateError::Header)?;
+        let signed = SignedHeader::verify(&author.header, |device| authority.public(device))
+            .map_err(GateError::Header)?;
         let header = signed.header();
         let same = header.kind == Kind::Run
             && header.space == item.header().space
@@ -122,7 +114,7 @@ pub fn open_verified_snapshot(
         if !same || header.n() != Some(author.covered.max()) {
             return Err(GateError::Mismatch("newest run of an author"));
         }
-        may_write(header).map_err(GateError::Header)?;
+        authority.may_write(header, signed.id().link()).map_err(GateError::Header)?;
         if covered.last().is_some_and(|(a, _)| *a >= header.author) {
             return Err(GateError::Mismatch("order of authors"));
         }
@@ -131,9 +123,7 @@ pub fn open_verified_snapshot(
         check_chain(&chain, &actor, 1, None)?;
         let last_seq = u64::from(header.first_seq) + u64::from(header.count) - 1;
         let last = chain.last().filter(|c| c.seq() == last_seq).ok_or(GateError::Mismatch("last change"))?;
-        if commitment(&CLEAR_KEY, &ChangeHash(last.hash())) != header.commitment {
-            return Err(GateError::Mismatch("hash of the last change"));
-        }
+        authority.commits(header, &ChangeHash(last.hash()))?;
         in_chains += chain.len();
         covered.push((header.author, author.covered.clone()));
     }

@@ -2,11 +2,15 @@
 //! on a copy of the document, in batches. A batch that fails is halved until the run at fault is alone; it goes to
 //! quarantine, and nothing else is affected.
 
+use dinh_proto::charter::Standing;
+use dinh_proto::error::RejectCode;
 use dinh_proto::ids::DocId;
 use dinh_proto::item::Item;
 
+use super::aside::Aside;
 use super::documents::OpenDocument;
 use super::event::Origin;
+use super::keys::BranchAuthority;
 use super::schema::{self, Batch, ItemKey};
 use super::waiting::Need;
 use super::{Event, Replica, ReplicaError};
@@ -32,6 +36,10 @@ enum Verdict {
     /// Its changes are in the document.
     Applied,
     Waits(Need),
+    /// It counts only if something accepted builds on it.
+    Aside(Vec<Need>),
+    /// Its author never had the right, or the charter cuts it off: it stays stored.
+    Passed,
     Refused(GateError),
     Passes(Vec<Admitted>),
 }
@@ -85,7 +93,7 @@ impl<S: Store> Replica<S> {
     ) -> Result<(), ReplicaError> {
         let Some(past) = &mut open.past else { return Ok(()) };
         let mut plan = Plan { runs: Vec::new(), changes: Vec::new(), refused: Vec::new(), mark: past.mark() };
-        let (queue, waiting) = (&mut open.queue, &mut open.waiting);
+        let (queue, waiting, aside) = (&mut open.queue, &mut open.waiting, &mut open.aside);
         let mut applied = Vec::new();
         let mut judged = 0;
         while plan.runs.len() < open.batch_runs && plan.changes.len() < BATCH_CHANGES {
@@ -94,9 +102,17 @@ impl<S: Store> Replica<S> {
                 continue;
             };
             judged += 1;
-            match judge(past, &item) {
+            match judge(past, aside, &self.authority(&item.header().space), order, &item) {
                 Verdict::Applied => applied.push(item),
-                Verdict::Waits(need) => waiting.insert(order, need),
+                Verdict::Waits(need) => {
+                    waiting.insert(order, need);
+                    aside.build_on(need).into_iter().for_each(|o| queue.insert(o, None));
+                }
+                Verdict::Aside(needs) => {
+                    let woken = needs.into_iter().flat_map(|need| waiting.wake(need));
+                    woken.for_each(|o| queue.insert(o, None));
+                }
+                Verdict::Passed => {}
                 Verdict::Refused(error) => plan.refused.push((order, item, error)),
                 Verdict::Passes(admitted) => {
                     for change in admitted {
@@ -226,7 +242,13 @@ impl<S: Store> Replica<S> {
     }
 }
 
-fn judge(past: &mut Past, run: &Item) -> Verdict {
+fn judge(
+    past: &mut Past,
+    aside: &mut Aside,
+    authority: &BranchAuthority<'_>,
+    order: u64,
+    run: &Item,
+) -> Verdict {
     let header = run.header();
     let actor = header.actor();
     let first = u64::from(header.first_seq);
@@ -236,17 +258,33 @@ fn judge(past: &mut Past, run: &Item) -> Verdict {
     if known >= last {
         return Verdict::Applied;
     }
-    if known + 1 < first {
+    let standing =
+        authority.charter.map_or(Err(RejectCode::UnknownTarget), |c| c.standing(header, run.id().link()));
+    let counts = match standing {
+        Ok(Standing::Accepted) => true,
+        Ok(Standing::IfBuiltOn) => aside.is_built_on(order),
+        Err(_) => return Verdict::Passed,
+    };
+    let before = if counts || known + 1 == first {
+        tip.map(|(_, hash)| hash)
+    } else {
+        aside.last_hash(actor, first - 1)
+    };
+    if known + 1 < first && (counts || before.is_none()) {
         return Verdict::Waits(Need::Number(actor, first - 1));
     }
     if known + 1 > first {
         // A run is applied whole or not at all, so its author wrote these numbers twice.
         return Verdict::Refused(GateError::Mismatch("change numbers overlap"));
     }
-    let opened = match gate::open_run(header, run.payload(), tip.map(|(_, hash)| hash).as_ref()) {
+    let opened = match gate::open_run(run, authority, before.as_ref()) {
         Ok(opened) => opened,
+        Err(GateError::NoKey) => return Verdict::Waits(Need::Key(header.space, header.key_epoch)),
         Err(error) => return Verdict::Refused(error),
     };
+    if !counts {
+        return Verdict::Aside(aside.insert(order, actor, last, opened.hashes().collect()));
+    }
     if let Some(missing) = opened.missing(past) {
         return Verdict::Waits(Need::Change(missing));
     }

@@ -3,9 +3,10 @@
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
 use dinh_proto::codec::{Reader, Write};
+use dinh_proto::crypto::SpaceKey;
 use dinh_proto::error::{InvalidMessage, RejectCode};
 use dinh_proto::ids::{ChainId, DocId, MemberId, Seq, SpaceId};
-use dinh_proto::item::{Draft, Item, Kind, Place, RawItem};
+use dinh_proto::item::{Item, Kind, Place, RawItem};
 use dinh_proto::keys::SignKey;
 use dinh_proto::limits;
 use dinh_proto::wire::Fetch;
@@ -17,6 +18,22 @@ use crate::store::{Store, StoreError, Table};
 
 const INVITATION: &[u8; 4] = b"DNI1";
 
+/// What a space is like besides its audience; fixed when it is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpaceOptions {
+    /// Whether who is admitted later may read what was written before. A document needs all of its history: without
+    /// this, newcomers read only documents that were created after they came.
+    pub history: bool,
+    /// Whether payloads are padded to steps of 512 bytes, so that sizes say little: for confidential threads.
+    pub padded: bool,
+}
+
+impl Default for SpaceOptions {
+    fn default() -> Self {
+        Self { history: true, padded: false }
+    }
+}
+
 impl<S: Store> Replica<S> {
     /// Founds a branch with this device as its secretary's first. `root` is the key that is then put on paper.
     pub fn found_branch(
@@ -26,17 +43,27 @@ impl<S: Store> Replica<S> {
         name: &str,
     ) -> Result<SpaceId, ReplicaError> {
         let request = JoinRequest::new(&self.key);
-        let certificate = Certificate { member, role: Role::Secretary, request, name: clip(name) };
+        let key = SpaceKey::generate(&self.fresh_seed());
+        let mut nonce = [0; 24];
+        self.rng.fill_bytes(&mut nonce);
+        let name = key.seal_name(&request.public, &nonce, &clip(name)).unwrap_or_default();
+        let certificate = Certificate { member, role: Role::Secretary, request, name };
         let (branch, payload) = found(root, certificate);
         let mut batch = Batch::default();
         batch.put(Table::Branches, branch.0, Vec::new());
         self.charters.insert(branch, Charter::new(branch));
         self.issue(branch, &payload, &mut batch)?;
+        self.issue_epoch_of(branch, branch, key, &mut batch)?;
+        self.settle_charters(None, &mut batch);
         batch.commit(&mut self.store)?;
         Ok(branch)
     }
 
-    /// Admits a device whose request was scanned from its screen.
+    /// Admits a device whose request was scanned from its screen, and hands it the keys of what it may read.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NotAuthorised`] unless this device may: a secretary admits everybody but secretaries, a deputy
+    /// ordinary members, and everybody their own further devices.
     pub fn admit_device(
         &mut self,
         branch: SpaceId,
@@ -45,39 +72,114 @@ impl<S: Store> Replica<S> {
         request: JoinRequest,
         name: &str,
     ) -> Result<(), ReplicaError> {
-        let certificate = Certificate { member, role, request, name: clip(name) };
-        self.issue_record(branch, &Record::Device(Box::new(certificate)))
+        let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
+        if self.devices_of(&branch, &member)?.len() >= limits::DEVICES_PER_MEMBER_MAX {
+            return Err(ReplicaError::NotAuthorised(RejectCode::Quota));
+        }
+        let seen = charter
+            .decisive_chains()
+            .into_iter()
+            .filter_map(|author| Some((author, self.tips.get(&ChainId { space: branch, author })?.n)))
+            .collect();
+        let public = request.public;
+        let name = self.seal_device_name(&branch, &public, name);
+        let certificate = Certificate { member, role, request, name };
+        let mut batch = Batch::default();
+        self.issue(
+            branch,
+            &Record::Device { certificate: Box::new(certificate), seen }.encode(),
+            &mut batch,
+        )?;
+        let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
+        let own = charter.readable(&self.device);
+        let shared: Vec<SpaceId> = charter.readable(&public.id()).intersection(&own).copied().collect();
+        let mut result = Ok(());
+        for space in shared {
+            result = result.and(self.issue_wraps(branch, space, &[public], &mut batch));
+        }
+        self.settle_charters(None, &mut batch);
+        batch.commit(&mut self.store)?;
+        result
+    }
+
+    /// Admits a further device of this device's own member.
+    pub fn admit_own_device(
+        &mut self,
+        branch: SpaceId,
+        request: JoinRequest,
+        name: &str,
+    ) -> Result<(), ReplicaError> {
+        let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
+        let own = charter.devices().get(&self.device);
+        let (member, role) = own
+            .map(|own| (own.member, own.role))
+            .ok_or(ReplicaError::NotAuthorised(RejectCode::UnknownAuthor))?;
+        self.admit_device(branch, member, role, request, name)
+    }
+
+    /// Creates a space whose history newcomers may read.
+    pub fn create_space(&mut self, branch: SpaceId, audience: Audience) -> Result<SpaceId, ReplicaError> {
+        self.create_space_with(branch, audience, SpaceOptions::default())
     }
 
     /// Creates a space.
-    pub fn create_space(&mut self, branch: SpaceId, audience: Audience) -> Result<SpaceId, ReplicaError> {
-        let mut space = SpaceId::default();
-        self.rng.fill_bytes(&mut space.0);
-        self.issue_record(branch, &Record::Space { space, audience })?;
+    pub fn create_space_with(
+        &mut self,
+        branch: SpaceId,
+        audience: Audience,
+        options: SpaceOptions,
+    ) -> Result<SpaceId, ReplicaError> {
+        let mut nonce = [0; 16];
+        self.rng.fill_bytes(&mut nonce);
+        let space = SpaceId::derive(&self.device, &nonce);
+        let SpaceOptions { history, padded } = options;
+        let mut batch = Batch::default();
+        self.issue(branch, &Record::Space { nonce, history, padded, audience }.encode(), &mut batch)?;
+        self.space_branch.insert(space, branch);
+        let result = if self.readable().contains(&space) {
+            self.issue_epoch(branch, space, &mut batch)
+        } else {
+            // A secretary may create a space for others: one of them draws its key.
+            Ok(())
+        };
+        self.settle_charters(None, &mut batch);
+        batch.commit(&mut self.store)?;
+        result?;
         Ok(space)
     }
 
-    /// Lets a member read a space that this device's member created.
+    /// Lets a member read a space that this device's member created, and hands its devices the key.
     pub fn grant(&mut self, space: SpaceId, member: MemberId) -> Result<(), ReplicaError> {
         let branch = *self.space_branch.get(&space).ok_or(ReplicaError::UnknownSpace(space))?;
-        self.issue_record(branch, &Record::Grant { space, member })
+        let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
+        let generation = charter.reader_generation(&space, &member) + 1;
+        let mut batch = Batch::default();
+        self.issue(branch, &Record::Grant { space, member, generation }.encode(), &mut batch)?;
+        let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
+        let devices: Vec<_> =
+            charter.devices().values().filter(|d| d.member == member).map(|d| d.public).collect();
+        let result = self.issue_wraps(branch, space, &devices, &mut batch);
+        self.settle_charters(None, &mut batch);
+        batch.commit(&mut self.store)?;
+        result
     }
 
     /// Creates an empty document.
     pub fn create_document(&mut self, space: SpaceId, writers: Writers) -> Result<DocId, ReplicaError> {
         let branch = *self.space_branch.get(&space).ok_or(ReplicaError::UnknownSpace(space))?;
-        let mut doc = DocId::default();
-        self.rng.fill_bytes(&mut doc.0);
-        self.issue_record(branch, &Record::Document { doc, space, writers })?;
-        Ok(doc)
+        let mut nonce = [0; 16];
+        self.rng.fill_bytes(&mut nonce);
+        self.issue_record(branch, &Record::Document { nonce, space, writers })?;
+        Ok(DocId::derive(&self.device, &nonce))
     }
 
-    fn issue_record(&mut self, branch: SpaceId, record: &Record) -> Result<(), ReplicaError> {
+    pub(super) fn issue_record(&mut self, branch: SpaceId, record: &Record) -> Result<(), ReplicaError> {
         if !self.charters.contains_key(&branch) {
             return Err(ReplicaError::UnknownBranch(branch));
         }
         let mut batch = Batch::default();
         self.issue(branch, &record.encode(), &mut batch)?;
+        self.settle_charters(None, &mut batch);
         batch.commit(&mut self.store)?;
         Ok(())
     }
@@ -90,24 +192,15 @@ impl<S: Store> Replica<S> {
         payload: &[u8],
         batch: &mut Batch,
     ) -> Result<(), ReplicaError> {
-        let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
-        let tip = self.tips.get(&self.own_chain(branch)).copied().unwrap_or_default();
-        let item = Draft {
-            kind: Kind::Charter,
-            space: branch,
-            doc: DocId::default(),
-            session: self.session,
-            place: Place::Chain { n: tip.n + 1, prev: tip.link },
-            first_seq: 0,
-            count: 0,
-            commitment: [0; 16],
-            charter_tag: charter.tag(),
+        if !self.charters.contains_key(&branch) {
+            return Err(ReplicaError::UnknownBranch(branch));
         }
-        .sign(&self.key, payload)?;
-        let charter = self.charters.get_mut(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
-        charter.insert(&item).map_err(ReplicaError::NotAuthorised)?;
+        let tip = self.tips.get(&self.own_chain(branch)).copied().unwrap_or_default();
+        let place = Place::Chain { n: tip.n + 1, prev: tip.link };
+        let draft = self.draft(Kind::Charter, branch, DocId::default(), place);
+        let item = draft.sign(&self.key, payload)?;
+        self.change_charter(&item, |charter| charter.insert(&item)).map_err(ReplicaError::NotAuthorised)?;
         self.keep_own(&item, batch);
-        self.charter_changed(&branch);
         Ok(())
     }
 
@@ -150,9 +243,29 @@ impl<S: Store> Replica<S> {
         batch.put(Table::Sums, space.0, sum.0.to_le_bytes());
     }
 
+    /// Takes a record into its charter. What devices wrote is judged again where it may count otherwise now.
+    pub(super) fn change_charter(
+        &mut self,
+        record: &Item,
+        change: impl FnOnce(&mut Charter) -> Result<bool, RejectCode>,
+    ) -> Result<(), RejectCode> {
+        let branch = record.header().space;
+        let charter = self.charters.get_mut(&branch).ok_or(RejectCode::UnknownTarget)?;
+        let before =
+            Record::decode(record.payload()).is_ok_and(|r| r.changes_authority()).then(|| charter.clone());
+        change(charter)?;
+        if let Some(before) = before {
+            let changed = Charter::changed_authors(&before, charter);
+            self.rejudge.entry(branch).or_default().extend(changed);
+        }
+        self.charter_changed(&branch);
+        Ok(())
+    }
+
     /// The charter of a branch changed: its spaces are known, its readers told.
     pub(super) fn charter_changed(&mut self, branch: &SpaceId) {
         self.parked_is_due = true;
+        self.charters_due.insert(*branch);
         self.index_spaces(branch);
         self.push_event(Event::CharterChanged { branch: *branch });
     }
@@ -173,6 +286,7 @@ impl<S: Store> Replica<S> {
 
     /// Everything that a new device needs to know of a branch before it meets a relay: the charter's records.
     /// It is not secret, but it is whom the receiver will trust: hand it over in person or by a safe way.
+    /// [`welcome`](Self::welcome) does the same in a code that fits a screen.
     pub fn invitation(&self, branch: SpaceId) -> Result<Vec<u8>, ReplicaError> {
         if !self.charters.contains_key(&branch) {
             return Err(ReplicaError::UnknownBranch(branch));
@@ -212,7 +326,7 @@ impl<S: Store> Replica<S> {
             let before = accepted.len();
             waiting.retain(|raw| {
                 let verified = charter.key_for(raw).and_then(|key| raw.clone().verify(&key));
-                match verified.and_then(|item| charter.insert(&item).map(|new| (item, new))) {
+                match verified.and_then(|item| charter.keep(&item).map(|new| (item, new))) {
                     Ok((item, new)) => {
                         if new {
                             accepted.push(item);
@@ -232,7 +346,9 @@ impl<S: Store> Replica<S> {
         if !charter.devices().contains_key(&self.device) {
             return Err(ReplicaError::NotAuthorised(RejectCode::UnknownAuthor));
         }
+        self.known_devices.insert(branch, charter.devices().keys().copied().collect());
         self.charters.insert(branch, charter);
+        self.charters_due.insert(branch);
         let mut batch = Batch::default();
         batch.put(Table::Branches, branch.0, Vec::new());
         accepted.sort_by_key(|i| (i.header().author, i.header().n()));
@@ -291,7 +407,7 @@ impl<S: Store> Replica<S> {
 }
 
 /// At most as much of a name as a certificate holds, cut between characters.
-fn clip(name: &str) -> String {
+pub(super) fn clip(name: &str) -> String {
     let mut end = name.len().min(limits::DEVICE_NAME_BYTES_MAX);
     while !name.is_char_boundary(end) {
         end -= 1;

@@ -11,6 +11,7 @@ use dinh_proto::ids::{ActorId, DocId};
 use dinh_proto::item::Item;
 use dinh_proto::limits;
 
+use super::aside::Aside;
 use super::schema::{self, Batch};
 use super::waiting::Waiting;
 use super::{Event, Replica, ReplicaError};
@@ -35,6 +36,8 @@ pub(super) struct OpenDocument {
     pub(super) queue: Queue,
     /// Stored runs that wait for what they build on.
     pub(super) waiting: Waiting,
+    /// Stored runs that count only if something accepted builds on them.
+    pub(super) aside: Aside,
     /// Own changes that are in no item may not all be in the document.
     pub(super) unsealed_is_due: bool,
     /// Runs in one batch: fewer after a batch that failed, so that the run at fault is found.
@@ -94,6 +97,7 @@ impl OpenDocument {
             shadow: Shadow::default(),
             queue: Queue::default(),
             waiting: Waiting::default(),
+            aside: Aside::default(),
             unsealed_is_due: true,
             batch_runs: usize::MAX,
             suspects: BTreeSet::new(),
@@ -118,12 +122,14 @@ impl OpenDocument {
     }
 
     fn memory(&self) -> usize {
-        self.bytes + self.past.as_ref().map_or(0, Past::memory) + self.waiting.memory() + self.queue.bytes
+        let lists = self.waiting.memory() + self.aside.memory() + self.queue.bytes;
+        self.bytes + self.past.as_ref().map_or(0, Past::memory) + lists
     }
 
     /// Up to which order every item is in the document, except these.
     fn applied(&self) -> (u64, Vec<u64>) {
-        let open: BTreeSet<u64> = self.queue.runs.keys().copied().chain(self.waiting.orders()).collect();
+        let open: BTreeSet<u64> =
+            self.queue.runs.keys().copied().chain(self.waiting.orders()).chain(self.aside.orders()).collect();
         // What follows the first one that is not known here is looked at again.
         let upto = self.waiting.spilled_from().map_or(self.upto, |from| self.upto.min(from - 1));
         (upto, open.into_iter().filter(|order| *order <= upto).collect())
@@ -149,6 +155,12 @@ impl<S: Store> Replica<S> {
         let open = self.opened(doc)?;
         let more = usize::from(open.waiting.spilled_from().is_some());
         Ok(open.queue.runs.len() + open.waiting.len() + more)
+    }
+
+    /// How many stored runs of a document were written without the right to (after a removal, a role change or a
+    /// revoke) and are not in it, because nothing accepted builds on them.
+    pub fn set_aside_runs(&mut self, doc: &DocId) -> Result<usize, ReplicaError> {
+        Ok(self.opened(doc)?.aside.len())
     }
 
     /// Documents that are open now.

@@ -29,6 +29,12 @@ pub enum ReplicaError {
     /// The charter does not allow it to this device.
     #[error("this device's role does not allow that ({0:?})")]
     NotAuthorised(RejectCode),
+    /// The key of the space is not here: it comes with the charter, or whoever may has to hand it on.
+    #[error("the key of space {0} is not here yet: connect to the relay, or meet a device that has it")]
+    NoKey(SpaceId),
+    /// A code that was scanned or typed does not read.
+    #[error(transparent)]
+    Join(#[from] dinh_proto::join::JoinError),
     /// The edit is not possible in this document.
     #[error(transparent)]
     Edit(#[from] EditError),

@@ -1,6 +1,7 @@
 use bytes::Bytes;
+use dinh_proto::charter::record::{Reason, Role};
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::{DeviceId, DocId, ItemId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{DeviceId, DocId, ItemId, MemberId, Seq, SessionId, SpaceId};
 
 use crate::document::Patch;
 
@@ -44,6 +45,45 @@ pub enum Event {
     CharterChanged {
         /// Which.
         branch: SpaceId,
+    },
+    /// A device was admitted to a branch. Everybody's phone says so: a device that nobody knows of must not go unseen.
+    DeviceAdded {
+        /// Where.
+        branch: SpaceId,
+        /// The device.
+        device: DeviceId,
+        /// Whose it is.
+        member: MemberId,
+        /// What it may do.
+        role: Role,
+    },
+    /// A device was removed from a branch: nothing that it writes from now on counts.
+    DeviceRemoved {
+        /// Where.
+        branch: SpaceId,
+        /// The device.
+        device: DeviceId,
+        /// Why.
+        reason: Reason,
+    },
+    /// This device is in the branch whose welcome it scanned.
+    Joined {
+        /// The branch.
+        branch: SpaceId,
+    },
+    /// The branch's records do not name this device in the certificate that its welcome says: the welcome was made for
+    /// another phone, or is forged. Scan again, in person.
+    JoinFailed {
+        /// The branch.
+        branch: SpaceId,
+    },
+    /// Who admitted this device had seen records that the relay does not deliver: it is an old copy, or withholds them.
+    /// Ask another device or relay.
+    Withheld {
+        /// The branch.
+        branch: SpaceId,
+        /// Chains of which records are missing.
+        chains: usize,
     },
     /// An item was refused for good. It is kept in quarantine, where the app can list and export it.
     Refused {

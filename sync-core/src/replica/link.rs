@@ -13,6 +13,7 @@ use dinh_proto::ranges::Ranges;
 use dinh_proto::session::{DeviceEvent, DeviceSession};
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::{CaughtUp, Ephemeral, Hello, Welcome};
+use rand_chacha::rand_core::RngCore;
 
 use super::event::{LinkState, Refuser};
 use super::schema::{self, Batch, ItemKey};
@@ -124,6 +125,7 @@ impl<S: Store> Replica<S> {
 
     /// A timer fired. Returns how the conversation ended, if it did.
     pub fn handle_timeout(&mut self, now: Now) -> Result<Option<Ended>, ReplicaError> {
+        self.wall = now.wall;
         self.handle_typing(now)?;
         if self.seal_at.is_some_and(|at| at <= now.mono) {
             self.seal_at = None;
@@ -137,6 +139,7 @@ impl<S: Store> Replica<S> {
             }
         }
         self.reconcile_when_due(now.mono);
+        self.handle_tend(now)?;
         self.handle_session_events(now)
     }
 
@@ -145,7 +148,8 @@ impl<S: Store> Replica<S> {
         let link = self.link.as_ref();
         let session = link.and_then(|l| l.session.poll_timeout());
         let retry = link.and_then(|l| l.retry_at);
-        [session, retry, self.seal_at, self.typing_timeout(), self.reconcile_timeout()]
+        let tend = self.tend_at.filter(|_| self.link_state == LinkState::Live);
+        [session, retry, self.seal_at, tend, self.typing_timeout(), self.reconcile_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -157,11 +161,24 @@ impl<S: Store> Replica<S> {
         Ok(self.link.as_mut().is_some_and(|l| l.session.poll_transmit(buf)))
     }
 
-    /// Shows other devices of a space what this one is doing. Not stored; lost if not connected.
+    fn open_presence(&self, m: &Ephemeral) -> Option<Bytes> {
+        let keys = self.keys.of(&m.space);
+        let opened = keys.filter_map(|k| k.open_presence(&m.space, &m.device, &m.payload).ok()).next();
+        opened.map(Bytes::from)
+    }
+
+    /// Shows other devices of a space what this one is doing. Not stored; lost if not connected, or if the space's
+    /// key is not here.
     pub fn send_presence(&mut self, space: SpaceId, payload: Bytes) {
         let device = self.device;
+        let mut nonce = [0; 24];
+        self.rng.fill_bytes(&mut nonce);
+        let key = self.write_key(&space);
+        let Some(Ok(sealed)) = key.map(|k| k.seal_presence(&space, &device, &nonce, &payload)) else {
+            return;
+        };
         if let Some(link) = &mut self.link {
-            link.session.ephemeral(Ephemeral { space, device, payload });
+            link.session.ephemeral(Ephemeral { space, device, payload: sealed.into() });
         }
     }
 
@@ -193,12 +210,10 @@ impl<S: Store> Replica<S> {
                 DeviceEvent::Have(have) => self.handle_have(have)?,
                 DeviceEvent::Ephemeral(m) => {
                     let may = self.branch_charter(&m.space).is_some_and(|c| c.can_read(&m.device, &m.space));
-                    if may {
-                        self.push_event(Event::Presence {
-                            space: m.space,
-                            device: m.device,
-                            payload: m.payload,
-                        });
+                    // Without the key, or changed on the way: as if it was lost.
+                    let plain = self.open_presence(&m).filter(|_| may);
+                    if let Some(payload) = plain {
+                        self.push_event(Event::Presence { space: m.space, device: m.device, payload });
                     }
                 }
                 DeviceEvent::Closed(error) => {
@@ -259,6 +274,8 @@ impl<S: Store> Replica<S> {
         batch.commit(&mut self.store)?;
         self.handle_mismatches(now.mono, &mismatches);
         self.recheck_once(&mismatches);
+        self.check_seen();
+        self.tend_soon(now.mono);
         Ok(())
     }
 

@@ -8,13 +8,17 @@
 //! the replica and open it again.
 
 mod apply;
+mod aside;
 mod charter;
 mod documents;
 mod edit;
 mod error;
 mod event;
+mod join;
+mod keys;
 mod link;
 mod marker;
+mod membership;
 mod quarantine;
 mod receive;
 mod reconcile;
@@ -23,6 +27,7 @@ mod rewrite;
 mod schema;
 mod seal;
 mod snapshot;
+mod tend;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,12 +47,14 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::document::{HashPrefix, Path, Typing};
 use crate::store::{Store, StoreError, Table};
+pub use charter::SpaceOptions;
 use documents::OpenDocument;
 pub use error::ReplicaError;
 pub use event::{Event, LinkState, Origin, Refuser, Status};
 pub use link::Ended;
 use link::Link;
 pub use marker::Marker;
+pub use membership::Taken;
 pub use quarantine::Quarantined;
 use schema::{Batch, ItemKey};
 
@@ -136,6 +143,21 @@ pub struct Replica<S> {
     session: SessionId,
     rng: ChaCha8Rng,
     charters: BTreeMap<SpaceId, Charter>,
+    keys: keys::Keyring,
+    /// Open documents may have what they waited for.
+    keys_came: bool,
+    /// Branches whose charter changed: keys and devices are looked for.
+    charters_due: BTreeSet<SpaceId>,
+    /// The certified devices that the app was told of.
+    known_devices: BTreeMap<SpaceId, BTreeSet<DeviceId>>,
+    /// Branches that were joined by a welcome, with the certificate that it pinned, until that is received.
+    expected: BTreeMap<SpaceId, ItemId>,
+    /// Devices of which something may count now that did not, or the reverse.
+    rejudge: BTreeMap<SpaceId, BTreeSet<DeviceId>>,
+    /// The device's clock when it was last heard of.
+    wall: WallTime,
+    /// When this device looks whether a branch needs something of it.
+    tend_at: Option<Timestamp>,
     /// Branch of each space.
     space_branch: BTreeMap<SpaceId, SpaceId>,
     held: BTreeMap<ChainId, Ranges>,
@@ -235,6 +257,14 @@ impl<S: Store> Replica<S> {
             session,
             rng,
             charters: BTreeMap::new(),
+            keys: keys::Keyring::default(),
+            keys_came: false,
+            charters_due: BTreeSet::new(),
+            known_devices: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            rejudge: BTreeMap::new(),
+            wall: WallTime(0),
+            tend_at: None,
             space_branch: BTreeMap::new(),
             held: BTreeMap::new(),
             covered: BTreeMap::new(),
@@ -298,6 +328,7 @@ impl<S: Store> Replica<S> {
             self.recheck = schema::spaces_from(&bytes)?;
         }
         self.load_chains()?;
+        self.load_keys()?;
         self.load_charters()?;
         self.load_outgoing()?;
         let result = before_writing(self, is_new)?;
@@ -336,8 +367,11 @@ impl<S: Store> Replica<S> {
 
     fn load_charters(&mut self) -> Result<(), StoreError> {
         let branches = self.store.read(|tx| schema::entries(tx, Table::Branches, &[]))?;
-        for (key, _) in branches {
+        for (key, value) in branches {
             let branch = SpaceId(key.try_into().map_err(|_| StoreError::Corrupt("branch"))?);
+            if let Some(certificate) = Self::expected_from(&value) {
+                self.expected.insert(branch, certificate);
+            }
             let mut items = Vec::new();
             self.store.read(|tx| {
                 tx.scan(Table::Items, &branch.0, schema::prefix_end(&branch.0).as_deref(), &mut |_, v| {
@@ -347,9 +381,14 @@ impl<S: Store> Replica<S> {
             })?;
             let mut charter = Charter::new(branch);
             charter.extend(&items).map_err(|_| StoreError::Corrupt("charter"))?;
+            self.known_devices.insert(branch, charter.devices().keys().copied().collect());
             self.charters.insert(branch, charter);
             self.index_spaces(&branch);
+            self.charters_due.insert(branch);
         }
+        let mut batch = Batch::default();
+        self.settle_charters(None, &mut batch);
+        batch.commit(&mut self.store)?;
         Ok(())
     }
 
@@ -399,6 +438,11 @@ impl<S: Store> Replica<S> {
         self.order += 1;
         batch.put(Table::Meta, schema::META_ORDER, self.order.to_le_bytes());
         self.order
+    }
+
+    /// What the device's clock says, for what is issued next; calls that are given a time say it too.
+    pub fn set_wall_time(&mut self, wall: WallTime) {
+        self.wall = wall;
     }
 
     /// This device.

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use dinh_proto::error::{Fate, RejectCode};
-use dinh_proto::ids::{ChainId, Cursor, DocId, ItemId, Seq, SpaceId};
+use dinh_proto::ids::{ChainId, Cursor, DeviceId, DocId, ItemId, Seq, SpaceId};
 use dinh_proto::item::{Item, Kind, Place, RawItem};
 use dinh_proto::limits;
 use dinh_proto::wire::{Fetch, Items, Scope};
 
-use super::event::Refuser;
+use super::event::{LinkState, Refuser};
 use super::schema::{self, Batch, ItemKey};
 use super::{Event, Now, Replica, ReplicaError};
 use crate::store::{Store, Table};
@@ -44,11 +44,14 @@ impl<S: Store> Replica<S> {
         }
         self.begin_backfills(&before, grant_seq, &mut batch);
         self.move_cursor(items.scope, items.upto, &mut batch);
+        self.settle_charters(Some(now.mono), &mut batch);
         batch.commit(&mut self.store)?;
         self.settle_forks(&mut touched)?;
+        self.rejudge()?;
         for doc in &touched {
             self.apply_received(now, doc)?;
         }
+        self.apply_after_keys()?;
         self.drop_rewritten(&touched)
     }
 
@@ -137,7 +140,7 @@ impl<S: Store> Replica<S> {
         };
         let header = item.header();
         if header.kind == Kind::Run
-            && let Err(code) = charter.authorise(header)
+            && let Err(code) = charter.standing(header, item.id().link())
         {
             return Ok(verdict(code));
         }
@@ -170,12 +173,9 @@ impl<S: Store> Replica<S> {
             return Ok(Verdict::Refuse(RejectCode::BadLink));
         }
         if header.kind == Kind::Charter {
-            let branch = header.space;
-            let known = self.charters.get_mut(&branch).map(|c| c.insert(&item));
-            match known {
-                Some(Ok(_)) => self.charter_changed(&branch),
-                Some(Err(code)) => return Ok(verdict(code)),
-                None => return Ok(Verdict::Refuse(RejectCode::UnknownTarget)),
+            // Also one that does not count: it may when another record comes.
+            if let Err(code) = self.change_charter(&item, |charter| charter.keep(&item)) {
+                return Ok(verdict(code));
             }
         }
         Ok(Verdict::Keep(item))
@@ -249,8 +249,10 @@ impl<S: Store> Replica<S> {
         let mut batch = Batch::default();
         let mut touched = BTreeSet::new();
         self.retry_parked(&mut batch, &mut touched)?;
+        self.settle_charters(None, &mut batch);
         batch.commit(&mut self.store)?;
         self.settle_forks(&mut touched)?;
+        self.rejudge()?;
         for doc in touched {
             // Nobody types in a document that was not known until now, so there is no typing to commit first.
             self.advance(&doc, true)?;
@@ -307,6 +309,54 @@ impl<S: Store> Replica<S> {
             self.retry_parked(&mut batch, touched)?;
             batch.commit(&mut self.store)?;
         }
+        Ok(())
+    }
+
+    /// After a change of who may do what: documents with runs that may count otherwise now are made again.
+    pub(super) fn rejudge(&mut self) -> Result<(), ReplicaError> {
+        for (branch, devices) in std::mem::take(&mut self.rejudge) {
+            let Some(charter) = self.charters.get(&branch) else { continue };
+            if devices.is_empty() {
+                continue;
+            }
+            let docs: Vec<DocId> = charter.documents().keys().copied().collect();
+            for doc in docs {
+                if self.was_written_by(&doc, &devices)? {
+                    self.remake(&doc)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn was_written_by(&self, doc: &DocId, devices: &BTreeSet<DeviceId>) -> Result<bool, ReplicaError> {
+        for (_, key) in self.store.read(|tx| schema::entries(tx, Table::DocumentLog, &doc.0))? {
+            if devices.contains(&ItemKey::from_bytes(&key)?.chain.author.device) {
+                return Ok(true);
+            }
+        }
+        let Some(snapshot) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? else {
+            return Ok(false);
+        };
+        self.snapshot_is_by(&schema::stored_item(snapshot)?, devices)
+    }
+
+    /// Makes a document again from its items, by the charter as it is now.
+    fn remake(&mut self, doc: &DocId) -> Result<(), ReplicaError> {
+        self.flush_typing_as_typed(doc)?;
+        let was_open = self.open.remove(doc).is_some();
+        let mut batch = Batch::default();
+        batch.delete(Table::Views, doc.0);
+        batch.commit(&mut self.store)?;
+        // Also of a closed document: runs that an invalid snapshot stood for have to be fetched.
+        let had_snapshot = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))?.is_some();
+        if had_snapshot && self.stored_snapshot(doc)?.is_none() && self.link_state == LinkState::Live {
+            self.ask_have(self.space_of(doc).into_iter().collect());
+        }
+        if was_open {
+            self.opened(doc)?;
+        }
+        self.push_event(Event::DocumentReset { doc: *doc });
         Ok(())
     }
 

@@ -133,7 +133,9 @@ impl<S: Store> Replica<S> {
         let mut raw = Vec::new();
         let mut actors = vec![ActorId::derive(doc, &self.device, &old_session).0];
         for run in &back.runs {
-            for (hash, bytes) in gate::open_own_run(run.header(), run.payload(), before.as_ref())? {
+            for (hash, bytes) in
+                gate::open_own_run(run, &self.authority(&run.header().space), before.as_ref())?
+            {
                 before = Some(hash);
                 raw.push(bytes);
             }

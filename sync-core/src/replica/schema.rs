@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! meta          name                                   → value
-//! branches      branch 16                              → nothing
+//! branches      branch 16                              → nothing, or the id of the certificate that a welcome pinned
 //! items         space 16 ‖ device 16 ‖ session 8 ‖ n 4 → item
 //! held, covered space 16 ‖ device 16 ‖ session 8       → ranges
 //! snapshots     document 16                            → item
@@ -16,6 +16,7 @@
 //! backfills     space 16                               → from 8 ‖ to 8
 //! parked        order 8                                → item
 //! quarantine    order 8                                → code 1 ‖ detail (length, UTF-8) ‖ item
+//! keys          space 16 ‖ epoch 16                    → key 32
 //! ```
 //! Numbers in keys are big-endian, so that they sort; in values little-endian.
 

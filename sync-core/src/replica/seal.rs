@@ -1,13 +1,13 @@
 //! From changes to items: the changes that a device made to one document since it last sent any become one run,
 //! with one signature.
 
-use dinh_proto::ids::{ActorId, ChangeHash, DocId};
-use dinh_proto::item::{CLEAR_KEY, Draft, Item, Kind, Place, commitment};
+use dinh_proto::ids::{ActorId, ChangeHash, DocId, SpaceId};
+use dinh_proto::item::{Draft, Item, Kind, Place};
 use dinh_proto::limits;
 
 use super::schema::{self, Batch, ItemKey};
 use super::{Replica, ReplicaError, Unsealed};
-use crate::gate;
+use crate::gate::{self, Authority};
 use crate::store::{Store, Table};
 
 impl<S: Store> Replica<S> {
@@ -18,7 +18,9 @@ impl<S: Store> Replica<S> {
         }
         let mut batch = Batch::default();
         for doc in self.unsealed.keys().copied().collect::<Vec<_>>() {
-            if self.has_unsettled(&doc) {
+            // Without a key that shuts out those who may no longer read, it stays here.
+            let has_key = self.space_of(&doc).is_some_and(|space| self.write_key(&space).is_some());
+            if self.has_unsettled(&doc) || !has_key {
                 continue;
             }
             self.seal_document(&doc, &mut batch)?;
@@ -58,34 +60,37 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    fn seal_run(
-        &self,
-        doc: &DocId,
-        space: dinh_proto::ids::SpaceId,
-        run: &[Unsealed],
-    ) -> Result<Item, ReplicaError> {
+    fn seal_run(&self, doc: &DocId, space: SpaceId, run: &[Unsealed]) -> Result<Item, ReplicaError> {
         let actor: ActorId = self.actor(doc);
         let (first_seq, before) = run.first().map(|u| (u.seq, u.before)).unwrap_or_default();
         let raw: Vec<&[u8]> = run.iter().map(|u| &u.raw[..]).collect();
-        let payload = gate::seal_run(&actor, before.as_ref(), &raw).map_err(ReplicaError::TooLarge)?;
+        let content = gate::seal_run(&actor, before.as_ref(), &raw).map_err(ReplicaError::TooLarge)?;
         let last = raw.last().map(|raw| dinh_proto::pack::RawChange::parse(raw)).transpose();
         let last = last.map_err(ReplicaError::TooLarge)?.map(|c| ChangeHash(c.hash)).unwrap_or_default();
         let tip = self.tips.get(&self.own_chain(space)).copied().unwrap_or_default();
-        let item = Draft {
-            kind: Kind::Run,
-            space,
-            doc: *doc,
-            session: self.session,
-            place: Place::Chain { n: tip.n + 1, prev: tip.link },
+        let place = Place::Chain { n: tip.n + 1, prev: tip.link };
+        let key = self.write_key(&space).ok_or(ReplicaError::NoKey(space))?;
+        let draft = Draft {
             first_seq,
             count: u16::try_from(run.len()).unwrap_or(u16::MAX),
-            commitment: commitment(&CLEAR_KEY, &last),
-            charter_tag: self
-                .branch_charter(&space)
-                .map(dinh_proto::charter::Charter::tag)
-                .unwrap_or_default(),
+            last,
+            ..self.draft(Kind::Run, space, *doc, place)
+        };
+        Ok(draft.seal(&self.key, key, self.authority(&space).is_padded(&space), &content)?)
+    }
+
+    pub(super) fn draft(&self, kind: Kind, space: SpaceId, doc: DocId, place: Place) -> Draft {
+        let charter = self.branch_charter(&space);
+        Draft {
+            kind,
+            space,
+            doc,
+            session: self.session,
+            place,
+            first_seq: 0,
+            count: 0,
+            last: ChangeHash::default(),
+            charter_tag: charter.map(dinh_proto::charter::Charter::tag).unwrap_or_default(),
         }
-        .sign(&self.key, &payload)?;
-        Ok(item)
     }
 }

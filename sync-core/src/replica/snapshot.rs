@@ -7,16 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dinh_proto::crypto::plain_bytes_max;
 use dinh_proto::error::{Fate, RejectCode};
-use dinh_proto::ids::{Author, ChainId, DocId};
-use dinh_proto::item::{Draft, Header, Item, Kind, Place, RawItem, SpaceSum};
-use dinh_proto::limits;
+use dinh_proto::ids::{Author, ChainId, DeviceId, DocId};
+use dinh_proto::item::{Header, Item, Kind, Place, RawItem, SpaceSum};
 use dinh_proto::ranges::Ranges;
 
 use super::schema::{self, Batch, ItemKey};
 use super::{Outgoing, Replica, ReplicaError};
 use crate::document::Document;
-use crate::gate::{self, OpenedSnapshot, SnapshotAuthor, SnapshotFrame};
+use crate::gate::{self, Authority, OpenedSnapshot, SnapshotAuthor, SnapshotFrame};
 use crate::store::{Store, Table};
 
 /// Runs of a document since its last snapshot.
@@ -58,27 +58,82 @@ impl<S: Store> Replica<S> {
         Ok(tail)
     }
 
-    /// The stored snapshot of a document, opened.
-    pub(super) fn stored_snapshot(&self, doc: &DocId) -> Result<Option<OpenedSnapshot>, ReplicaError> {
+    /// The stored snapshot of a document, opened. One that does not count any more (an author lost the right to a part
+    /// of it) is given up: its runs are fetched.
+    pub(super) fn stored_snapshot(&mut self, doc: &DocId) -> Result<Option<OpenedSnapshot>, ReplicaError> {
         let stored = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))?;
         let Some(item) = stored.map(schema::stored_item).transpose()? else { return Ok(None) };
         // It was tried out when it was received.
-        let charter = self.branch_charter(&item.header().space);
-        let opened = gate::open_verified_snapshot(
-            &item,
-            |device| charter.and_then(|c| c.devices().get(device)).map(|d| d.public),
-            |header| charter.map_or(Err(RejectCode::UnknownTarget), |c| c.authorise(header)),
-        )?;
-        Ok(Some(opened))
+        match gate::open_verified_snapshot(&item, &self.authority(&item.header().space)) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(gate::GateError::Header(_)) => {
+                let mut batch = Batch::default();
+                self.forget_snapshot(&item, &mut batch)?;
+                batch.commit(&mut self.store)?;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn open_snapshot(&self, item: &Item) -> Result<OpenedSnapshot, gate::GateError> {
-        let charter = self.branch_charter(&item.header().space);
-        gate::open_snapshot(
-            item,
-            |device| charter.and_then(|c| c.devices().get(device)).map(|d| d.public),
-            |header| charter.map_or(Err(RejectCode::UnknownTarget), |c| c.authorise(header)),
-        )
+        gate::open_snapshot(item, &self.authority(&item.header().space))
+    }
+
+    pub(super) fn snapshot_frame_of(&self, item: &Item) -> Result<SnapshotFrame, gate::GateError> {
+        gate::read_frame(item, &self.authority(&item.header().space))
+    }
+
+    /// Whether any of these devices wrote a part of a stored snapshot.
+    pub(super) fn snapshot_is_by(
+        &self,
+        item: &Item,
+        devices: &BTreeSet<DeviceId>,
+    ) -> Result<bool, ReplicaError> {
+        for author in self.snapshot_frame_of(item)?.authors {
+            let header = Header::decode(&author.header[..dinh_proto::item::HEADER_BYTES])?;
+            if devices.contains(&header.author.device) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes a stored snapshot out: what it covered and is not held is missing from now on, and the next connection
+    /// brings it.
+    fn forget_snapshot(&mut self, item: &Item, batch: &mut Batch) -> Result<(), ReplicaError> {
+        let (doc, space) = (item.header().doc, item.header().space);
+        let frame = self.snapshot_frame_of(item)?;
+        let mut sum = frame.sum;
+        for author in &frame.authors {
+            let header = Header::decode(&author.header[..dinh_proto::item::HEADER_BYTES])?;
+            let chain = ChainId { space, author: header.author };
+            let held = self.held.get(&chain).cloned().unwrap_or_default();
+            for n in author.covered.iter().flat_map(|(a, b)| a..=b).filter(|n| held.contains(*n)) {
+                if let Some(held) = self.read_item(&chain, n)? {
+                    sum.remove(&held.id());
+                }
+            }
+            let covered = self.covered.remove(&chain).unwrap_or_default().minus(&author.covered);
+            if covered.is_empty() {
+                batch.delete(Table::Covered, schema::chain_key(&chain));
+            } else {
+                batch.put(Table::Covered, schema::chain_key(&chain), super::ranges_bytes(&covered));
+                self.covered.insert(chain, covered);
+            }
+        }
+        self.change_sum(space, batch, |s| *s = SpaceSum(s.0.wrapping_sub(sum.0)));
+        batch.delete(Table::Snapshots, doc.0);
+        batch.delete(Table::Views, doc.0);
+        if let Some(order) = self.outbox_ids.remove(&item.id()) {
+            self.outbox.remove(&order);
+            batch.delete(Table::Outbox, order.to_be_bytes());
+        }
+        self.tails.remove(&doc);
+        self.change_recheck(batch, |recheck| {
+            recheck.insert(space);
+        });
+        Ok(())
     }
 
     /// A snapshot came in place of the runs that it covers. One that does not open is dropped: the checksum will
@@ -94,7 +149,7 @@ impl<S: Store> Replica<S> {
         let verified = charter.map_or(Err(RejectCode::UnknownTarget), |c| {
             let key = c.key_for(&raw)?;
             let item = raw.verify(&key)?;
-            c.authorise(item.header())?;
+            c.standing(item.header(), item.id().link())?;
             Ok(item)
         });
         let opened = match verified {
@@ -142,7 +197,7 @@ impl<S: Store> Replica<S> {
             batch.put(Table::Covered, schema::chain_key(&chain), super::ranges_bytes(covered));
         }
         if let Some(old) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? {
-            let old = gate::read_frame(schema::stored_item(old)?.payload())?;
+            let old = self.snapshot_frame_of(&schema::stored_item(old)?)?;
             sum = SpaceSum(sum.0.wrapping_sub(old.sum.0));
         }
         self.change_sum(space, batch, |s| *s = SpaceSum(s.0.wrapping_add(sum.0)));
@@ -189,30 +244,24 @@ impl<S: Store> Replica<S> {
         let Some(frame) = self.snapshot_frame(doc)? else { return Ok(()) };
         let raw: Vec<Vec<u8>> =
             self.document(doc, |d: &Document| d.changes_raw(&[]).into_iter().map(|(_, raw)| raw).collect())?;
-        let payload = gate::seal_snapshot(&frame, &raw).map_err(ReplicaError::TooLarge)?;
-        self.tails.insert(*doc, Tail { bytes: 0, snapshot_bytes: payload.len(), newest_is_own: false });
-        if payload.len() > limits::ITEM_PAYLOAD_BYTES_MAX {
-            tracing::info!(%doc, bytes = payload.len(), "the document is too large for a snapshot: new devices fetch its runs");
+        let content = gate::seal_snapshot(&frame, &raw).map_err(ReplicaError::TooLarge)?;
+        self.tails.insert(*doc, Tail { bytes: 0, snapshot_bytes: content.len(), newest_is_own: false });
+        if content.len() > plain_bytes_max(true) {
+            tracing::info!(%doc, bytes = content.len(), "the document is too large for a snapshot: new devices fetch its runs");
             return Ok(());
         }
-        let item = Draft {
-            kind: Kind::Snapshot,
-            space,
-            doc: *doc,
-            session: self.session,
-            place: Place::Covers(covers),
-            first_seq: 0,
-            count: 0,
-            commitment: [0; 16],
-            charter_tag: self
-                .branch_charter(&space)
-                .map(dinh_proto::charter::Charter::tag)
-                .unwrap_or_default(),
-        }
-        .sign(&self.key, &payload)?;
+        let Some(key) = self.write_key(&space) else { return Ok(()) };
+        let draft = self.draft(Kind::Snapshot, space, *doc, Place::Covers(covers));
+        let item = draft.seal(&self.key, key, self.authority(&space).is_padded(&space), &content)?;
         let mut batch = Batch::default();
         // The maker's own store gains nothing from it but the bytes to send.
-        let opened = self.open_snapshot(&item)?;
+        let opened = match self.open_snapshot(&item) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::info!(%doc, %error, "the document has no snapshot: new devices fetch its runs");
+                return Ok(());
+            }
+        };
         self.use_snapshot(&item, &opened, &mut batch)?;
         let order = self.next_order(&mut batch);
         batch.put(Table::Outbox, order.to_be_bytes(), [&[1][..], &doc.0].concat());
@@ -227,7 +276,7 @@ impl<S: Store> Replica<S> {
         let mut authors: BTreeMap<Author, (u32, SnapshotAuthor)> = BTreeMap::new();
         let mut sum = SpaceSum::default();
         if let Some(old) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? {
-            let frame = gate::read_frame(schema::stored_item(old)?.payload())?;
+            let frame = self.snapshot_frame_of(&schema::stored_item(old)?)?;
             sum = frame.sum;
             for author in frame.authors {
                 let header = Header::decode(&author.header[..dinh_proto::item::HEADER_BYTES])?;
@@ -237,6 +286,10 @@ impl<S: Store> Replica<S> {
         for (_, key) in self.store.read(|tx| schema::entries(tx, Table::DocumentLog, &doc.0))? {
             let key = ItemKey::from_bytes(&key)?;
             let Some(item) = self.read_item(&key.chain, key.n)? else { continue };
+            // What does not count by its author's right is in no snapshot: nobody could tell it from what was dated back.
+            if self.authority(&key.chain.space).may_write(item.header(), item.id().link()).is_err() {
+                continue;
+            }
             let (newest, author) = authors
                 .entry(key.chain.author)
                 .or_insert_with(|| (0, SnapshotAuthor { header: Vec::new(), covered: Ranges::default() }));

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinh_proto::ids::{ActorId, ChangeHash};
+use dinh_proto::ids::{ActorId, ChangeHash, KeyEpoch, SpaceId};
 use dinh_proto::limits;
 
 /// What a run lacks.
@@ -13,6 +13,8 @@ pub(super) enum Need {
     Change(ChangeHash),
     /// A change of an actor, by its number.
     Number(ActorId, u64),
+    /// The key that its payload is encrypted under.
+    Key(SpaceId, KeyEpoch),
 }
 
 impl Need {
@@ -22,6 +24,7 @@ impl Need {
         match self {
             Self::Change(hash) => first(&hash.0),
             Self::Number(actor, seq) => first(&actor.0) ^ seq.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            Self::Key(space, epoch) => first(&space.0) ^ first(&epoch.0),
         }
     }
 }

@@ -58,11 +58,13 @@ pub enum Table {
     Parked,
     /// Items that were refused, with the reason.
     Quarantine,
+    /// Keys of spaces, by space and epoch: a cache of what the charter holds for this device.
+    Keys,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Meta,
         Self::Branches,
         Self::Items,
@@ -77,6 +79,7 @@ impl Table {
         Self::Backfills,
         Self::Parked,
         Self::Quarantine,
+        Self::Keys,
     ];
 
     /// Its name in the file.
@@ -96,6 +99,7 @@ impl Table {
             Self::Backfills => "backfills",
             Self::Parked => "parked",
             Self::Quarantine => "quarantine",
+            Self::Keys => "keys",
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{Record, branch_id};
 use dinh_proto::error::{CloseCode, Fate, RejectCode};
-use dinh_proto::ids::{ItemId, Seq};
+use dinh_proto::ids::{ItemId, Seq, SpaceId};
 use dinh_proto::item::{Item, Kind, Place, RawItem};
 use dinh_proto::keys::DevicePublic;
 use dinh_proto::time::Timestamp;
@@ -33,10 +33,10 @@ pub(super) struct Append {
     bytes: Vec<Bytes>,
 }
 
-struct Refusal {
-    code: RejectCode,
-    seq: Seq,
-    detail: String,
+pub(super) struct Refusal {
+    pub(super) code: RejectCode,
+    pub(super) seq: Seq,
+    pub(super) detail: String,
 }
 
 impl From<RejectCode> for Refusal {
@@ -53,11 +53,18 @@ impl From<ChainRefusal> for Refusal {
 
 impl Hub {
     /// Signatures were checked: results in the order of the request.
-    pub fn handle_verified(&mut self, _now: Timestamp, token: u64, results: Vec<Result<Item, RejectCode>>) {
+    pub fn handle_verified(&mut self, now: Timestamp, token: u64, results: Vec<Result<Item, RejectCode>>) {
+        self.now = now;
         let Some(request) = self.verifying.remove(&token) else { return };
         let id = request.peer;
         for ((number, bridged, item_id), result) in request.puts.into_iter().zip(results) {
-            let outcome = result.map_err(Refusal::from).and_then(|item| self.admit(id, &item, bridged));
+            let outcome = result.map_err(Refusal::from).and_then(|item| {
+                let outcome = self.admit(id, &item, bridged);
+                if let Err(refusal) = &outcome {
+                    self.repay(id, refusal.code, item.bytes().len());
+                }
+                outcome
+            });
             match outcome {
                 #[cfg(feature = "canary")]
                 Ok(seq) if super::canary::is_planted("ack-before-append") => {
@@ -76,7 +83,8 @@ impl Hub {
     }
 
     /// An append is durable (its first place is `first`), or failed: then the log is of no more use.
-    pub fn handle_appended(&mut self, _now: Timestamp, token: u64, first: Result<Seq, ()>) {
+    pub fn handle_appended(&mut self, now: Timestamp, token: u64, first: Result<Seq, ()>) {
+        self.now = now;
         let Some(append) = self.appends.pop_front() else { return };
         debug_assert_eq!(append.token, token, "appends complete in order");
         let expected = append.entries.first().map(|e| e.seq);
@@ -141,13 +149,13 @@ impl Hub {
     pub(super) fn advance_puts(&mut self, id: PeerId) {
         loop {
             let Some(peer) = self.peers.get_mut(&id) else { return };
-            if peer.verifying || peer.puts.is_empty() {
+            if peer.verifying || peer.puts.is_empty() || self.is_waiting(id) {
                 return;
             }
             let mut items = Vec::new();
             let mut puts = Vec::new();
             while items.len() < VERIFY_BATCH_MAX {
-                let Some(put) = self.peers.get_mut(&id).and_then(|p| p.puts.pop_front()) else { break };
+                let Some(put) = self.next_put(id) else { break };
                 match self.parse(put.bytes.clone()) {
                     Ok((raw, key)) => {
                         puts.push((put.number, put.bridged, raw.id()));
@@ -158,7 +166,10 @@ impl Hub {
                         self.with_peer(id, |p| p.puts.push_front(put));
                         break;
                     }
-                    Err((item, refusal)) => self.refuse(id, put.number, item, refusal),
+                    Err((item, refusal)) => {
+                        self.repay(id, refusal.code, put.bytes.len());
+                        self.refuse(id, put.number, item, refusal);
+                    }
                 }
             }
             if !items.is_empty() {
@@ -214,7 +225,8 @@ impl Hub {
         } else {
             let space = self.spaces.get(&space_id).ok_or(RejectCode::UnknownTarget)?;
             let charter = self.branches.get(&space.branch).ok_or(RejectCode::UnknownTarget)?;
-            charter.authorise(header)?;
+            // What was written after its author lost the right may still be what others build on: devices judge that.
+            charter.standing(header, item.id().link())?;
             let carrier = self.peers.get(&id).and_then(|p| p.device);
             if !carrier.is_some_and(|device| charter.can_read(&device, &space_id)) {
                 return Err(RejectCode::NotAuthorised.into());
@@ -237,6 +249,9 @@ impl Hub {
                 }
             }
         }
+        if header.kind != Kind::Charter {
+            self.check_room(item)?;
+        }
         let seq = Seq(self.staged.0 + 1);
         self.staged = seq;
         let entry = IndexEntry::of(seq, item.as_raw());
@@ -256,22 +271,25 @@ impl Hub {
             space.check_chain(&item.header().author, &item.header().place, &item.id(), bridged)?;
         }
         // A space belongs to the branch that named it first.
-        if let Record::Space { space, .. } = &record
-            && self.spaces.get(space).is_some_and(|s| s.branch != branch)
+        if let Record::Space { nonce, .. } = &record
+            && let space = SpaceId::derive(&item.header().author.device, nonce)
+            && self.spaces.get(&space).is_some_and(|s| s.branch != branch)
         {
             return Err(RejectCode::NotAuthorised.into());
         }
+        self.check_record_room(item, &record)?;
         let charter = self.branches.entry(branch).or_insert_with(|| Charter::new(branch));
         let inserted = charter.insert(item);
         if charter.is_empty() {
             self.branches.remove(&branch);
         }
         inserted?;
+        self.count_record(branch, item.header().author.device);
         self.take_over_charter(branch);
         Ok(())
     }
 
-    fn refuse(&mut self, id: PeerId, number: u64, item: ItemId, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, id: PeerId, number: u64, item: ItemId, refusal: Refusal) {
         self.stats.count_reject(refusal.code);
         // A repeat of what is not durable yet is answered when it is.
         if refusal.code == RejectCode::Duplicate && refusal.seq > self.durable {

@@ -9,6 +9,7 @@ mod admit;
 mod canary;
 mod deliver;
 mod peer;
+mod quota;
 mod space;
 mod stats;
 mod tail;
@@ -29,8 +30,10 @@ use dinh_proto::wire::{ChainSet, Ephemeral, Hello, Welcome};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+pub use crate::bucket::Rate;
 use crate::log::{EpochHistory, IndexEntry};
 use peer::{OpenPut, Peer, QueuedPut, Reconcile};
+pub use quota::{Limit, Quotas};
 use space::Space;
 pub use stats::HubStats;
 use tail::Tail;
@@ -48,11 +51,18 @@ pub struct HubConfig {
     pub retry_spread_ms: u32,
     /// Connections of one device at the same time.
     pub connections_per_device_max: usize,
+    /// What devices may take.
+    pub quotas: Quotas,
 }
 
 impl Default for HubConfig {
     fn default() -> Self {
-        Self { admit_new_branches: true, retry_spread_ms: 10_000, connections_per_device_max: 8 }
+        Self {
+            admit_new_branches: true,
+            retry_spread_ms: 10_000,
+            connections_per_device_max: limits::CONNECTIONS_PER_DEVICE_MAX,
+            quotas: Quotas::default(),
+        }
     }
 }
 
@@ -105,6 +115,14 @@ pub struct Hub {
     peers: BTreeMap<PeerId, Peer>,
     by_device: BTreeMap<DeviceId, BTreeSet<PeerId>>,
     timers: BTreeSet<(Timestamp, PeerId)>,
+    /// What devices have taken of what they may.
+    shares: BTreeMap<DeviceId, quota::Share>,
+    record_shares: BTreeMap<SpaceId, quota::RecordShare>,
+    /// When connections whose items wait for their device's share are looked at again.
+    waits: BTreeSet<(Timestamp, PeerId)>,
+    greeting_bytes: usize,
+    /// As it was last passed in.
+    now: Timestamp,
     tail: Tail,
     /// The last place given out.
     staged: Seq,
@@ -138,6 +156,11 @@ impl Hub {
             peers: BTreeMap::new(),
             by_device: BTreeMap::new(),
             timers: BTreeSet::new(),
+            shares: BTreeMap::new(),
+            record_shares: BTreeMap::new(),
+            waits: BTreeSet::new(),
+            greeting_bytes: 0,
+            now: Timestamp(0),
             tail: Tail::default(),
             staged: head,
             durable: head,
@@ -168,13 +191,12 @@ impl Hub {
         }
         for (branch, records) in branches {
             let mut charter = Charter::new(branch);
-            // Records were judged before they were stored; what no longer counts is a changed rule, and stays out.
+            // Records were judged before they were stored; what no longer reads is of a changed format, and stays out.
             if charter.extend(&records).is_err() {
                 for record in &records {
-                    let _ = charter.insert(record);
+                    let _ = charter.keep(record);
                 }
             }
-            charter.drop_unused();
             self.stats.charter_records_unused += (records.len() - charter.len()) as u64;
             self.branches.insert(branch, charter);
             self.take_over_charter(branch);
@@ -205,6 +227,7 @@ impl Hub {
     /// A connection was accepted; `binding` is what the transport gave both ends. `seed` is 32 random bytes that serve
     /// this connection alone.
     pub fn handle_connected(&mut self, now: Timestamp, peer: PeerId, binding: [u8; 32], seed: [u8; 32]) {
+        self.now = now;
         self.stats.connected += 1;
         let session = RelaySession::new(&self.key, Binding(binding), seed, now);
         self.peers.insert(peer, Peer::new(session));
@@ -216,15 +239,21 @@ impl Hub {
 
     /// A frame came.
     pub fn handle_frame(&mut self, now: Timestamp, peer: PeerId, frame: Bytes) {
+        self.now = now;
         self.stats.bytes_in += frame.len() as u64;
+        self.count_greeting(peer, frame.len());
         self.with_peer(peer, |p| p.session.handle_frame(now, &frame));
         self.drain_events(peer);
+        self.end_greeting(peer);
+        self.stats.reads_paused += u64::from(self.reads_again_at(peer) > now);
         self.settle(peer);
     }
 
     /// The connection is gone.
-    pub fn handle_disconnected(&mut self, _now: Timestamp, peer: PeerId) {
+    pub fn handle_disconnected(&mut self, now: Timestamp, peer: PeerId) {
+        self.now = now;
         let Some(gone) = self.peers.remove(&peer) else { return };
+        self.greeting_bytes -= gone.greeting_bytes;
         self.stats.disconnected += 1;
         for space in &gone.spaces {
             if let Some(space) = self.spaces.get_mut(space) {
@@ -238,11 +267,13 @@ impl Hub {
             if peers.is_empty() {
                 self.by_device.remove(&device);
             }
+            self.forget_share(&device);
         }
     }
 
     /// A timer that [`Hub::poll_timeout`] named fired.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.now = now;
         while let Some((at, peer)) = self.timers.first().copied()
             && at <= now
         {
@@ -255,6 +286,7 @@ impl Hub {
             self.drain_events(peer);
             self.settle(peer);
         }
+        self.end_waits();
     }
 
     /// The relay stops: every device is told to come back, spread over the configured time.
@@ -272,7 +304,7 @@ impl Hub {
 
     /// When [`Hub::handle_timeout`] wants to be called. It may be a little early.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().into_iter().chain(self.waits.first()).map(|(at, _)| *at).min()
     }
 
     /// The next thing to do.
@@ -317,6 +349,9 @@ impl Hub {
 
     fn drain_events(&mut self, id: PeerId) {
         while let Some(event) = self.peers.get_mut(&id).and_then(|p| p.session.poll_event()) {
+            if !matches!(event, RelayEvent::Hello { .. } | RelayEvent::Closed(_)) {
+                self.count_message(id);
+            }
             match event {
                 RelayEvent::Hello { device, hello } => self.greet(id, device, hello),
                 RelayEvent::Put { first, items, bytes } => {
@@ -327,6 +362,7 @@ impl Hub {
                             number,
                             bridged: item.bridged,
                             bytes: item.bytes,
+                            paid: false,
                         }));
                     });
                     self.advance_puts(id);
@@ -392,7 +428,7 @@ impl Hub {
         }
     }
 
-    /// Subscribes a connection to the spaces it may read that it is not subscribed to yet.
+    /// Subscribes a connection to the spaces that it may read, and to no others.
     fn subscribe(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(device) = peer.device else { return };
@@ -402,6 +438,13 @@ impl Hub {
         if !readable.is_empty() && peer.spaces.is_empty() && !peer.owes_caught_up {
             // It was unknown so far: its cursor stood still, and everything is ahead of it.
             peer.owes_caught_up = true;
+        }
+        let lost: Vec<SpaceId> = peer.spaces.difference(&readable).copied().collect();
+        for space in &lost {
+            peer.leave(space);
+            if let Some(state) = self.spaces.get_mut(space) {
+                state.subscribers.remove(&id);
+            }
         }
         let gained: BTreeSet<SpaceId> = readable.difference(&peer.spaces).copied().collect();
         let gained_late = peer.session.is_flowing() && !gained.is_empty();
@@ -484,6 +527,15 @@ impl Hub {
         let mut connected = Vec::new();
         for device in charter.devices().keys() {
             self.members.entry(*device).or_default().insert(branch);
+            connected.extend(self.by_device.get(device).into_iter().flatten().copied());
+        }
+        for device in charter.removed().keys() {
+            if let Some(branches) = self.members.get_mut(device) {
+                branches.remove(&branch);
+                if branches.is_empty() {
+                    self.members.remove(device);
+                }
+            }
             connected.extend(self.by_device.get(device).into_iter().flatten().copied());
         }
         for peer in connected {

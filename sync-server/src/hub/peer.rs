@@ -7,12 +7,16 @@ use dinh_proto::ids::{DeviceId, Seq, SpaceId};
 use dinh_proto::session::RelaySession;
 use dinh_proto::wire::{Fetch, Scope};
 
+use super::quota::Wait;
+
 /// An item that waits for its verdict.
 #[derive(Debug)]
 pub(super) struct QueuedPut {
     pub(super) number: u64,
     pub(super) bridged: bool,
     pub(super) bytes: Bytes,
+    /// It is counted in its device's share.
+    pub(super) paid: bool,
 }
 
 /// A `Put` whose credit is given back when its last item is answered.
@@ -67,6 +71,10 @@ pub(super) struct Peer {
     pub(super) reconciles_all: bool,
     pub(super) plan: Option<Plan>,
     pub(super) puts: VecDeque<QueuedPut>,
+    /// The first of them waits for the device's share.
+    pub(super) wait: Option<Wait>,
+    /// What it sent before it was known who it is.
+    pub(super) greeting_bytes: usize,
     pub(super) open_puts: VecDeque<OpenPut>,
     pub(super) verifying: bool,
     /// Places of items that came over this connection: they are not sent back over it.
@@ -92,11 +100,22 @@ impl Peer {
             reconciles_all: false,
             plan: None,
             puts: VecDeque::new(),
+            wait: None,
+            greeting_bytes: 0,
             open_puts: VecDeque::new(),
             verifying: false,
             own: BTreeSet::new(),
             woken: false,
         }
+    }
+
+    /// It may not read a space any more: nothing of it is sent from now on.
+    pub(super) fn leave(&mut self, space: &SpaceId) {
+        self.spaces.remove(space);
+        self.dirty.remove(space);
+        self.changed.remove(space);
+        self.backfills.remove(space);
+        self.wanted.retain(|(wanted, _)| wanted != space);
     }
 
     /// Put `number` was answered: gives credit back when its message is done.

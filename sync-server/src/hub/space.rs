@@ -28,6 +28,14 @@ pub(super) struct Snapshot {
     pub(super) len: u32,
 }
 
+/// What is known of one document.
+#[derive(Debug, Default)]
+struct Document {
+    snapshot: Option<Snapshot>,
+    /// Bytes of its runs.
+    bytes: u64,
+}
+
 #[derive(Debug, Default)]
 struct Chain {
     /// Place and link of item n at index n - 1; place 0 where the item is missing.
@@ -56,7 +64,9 @@ pub(super) struct Space {
     slots: Vec<Slot>,
     chains: BTreeMap<Author, Chain>,
     doc_index: BTreeMap<DocId, u32>,
-    docs: Vec<Option<Snapshot>>,
+    docs: Vec<Document>,
+    /// Bytes of all items.
+    bytes: u64,
     /// Checksum of the durable items.
     pub(super) sum: SpaceSum,
     pub(super) subscribers: BTreeSet<PeerId>,
@@ -70,6 +80,7 @@ impl Space {
             chains: BTreeMap::new(),
             doc_index: BTreeMap::new(),
             docs: Vec::new(),
+            bytes: 0,
             sum: SpaceSum::default(),
             subscribers: BTreeSet::new(),
         }
@@ -127,12 +138,14 @@ impl Space {
             None => {
                 let doc = self.docs.len() as u32;
                 self.doc_index.insert(entry.doc, doc);
-                self.docs.push(None);
+                self.docs.push(Document::default());
                 doc
             }
         };
+        self.bytes += u64::from(entry.len);
         match entry.position {
             Position::Chain(n) => {
+                self.docs[doc as usize].bytes += u64::from(entry.len);
                 self.slots.push(Slot { seq: entry.seq.0, len: entry.len, doc });
                 let chain = self.chains.entry(entry.author).or_default();
                 let index = n as usize - 1;
@@ -146,7 +159,7 @@ impl Space {
                 }
             }
             Position::Covers(cursor) => {
-                let newest = &mut self.docs[doc as usize];
+                let newest = &mut self.docs[doc as usize].snapshot;
                 if newest.is_none_or(|s| s.covers < cursor.seq.0) {
                     *newest = Some(Snapshot { seq: entry.seq.0, covers: cursor.seq.0, len: entry.len });
                 }
@@ -156,12 +169,22 @@ impl Space {
 
     /// The newest snapshot of a document.
     pub(super) fn snapshot(&self, doc: &DocId) -> Option<Snapshot> {
-        self.docs[*self.doc_index.get(doc)? as usize]
+        self.docs[*self.doc_index.get(doc)? as usize].snapshot
+    }
+
+    /// Bytes of the runs of a document.
+    pub(super) fn document_bytes(&self, doc: &DocId) -> u64 {
+        self.doc_index.get(doc).map_or(0, |doc| self.docs[*doc as usize].bytes)
+    }
+
+    /// Bytes of all items.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The newest snapshot of the document that a slot belongs to.
     pub(super) fn snapshot_at(&self, slot: &Slot) -> Option<Snapshot> {
-        self.docs[slot.doc as usize]
+        self.docs[slot.doc as usize].snapshot
     }
 
     /// Items after `seq`, in order.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use dinh_proto::error::{CloseCode, RejectCode, SessionError};
 
+use super::Limit;
+
 /// What the hub has done since it was made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HubStats {
@@ -37,6 +39,12 @@ pub struct HubStats {
     pub reconciles: u64,
     /// Charter records in the log that the rules of this version do not count.
     pub charter_records_unused: u64,
+    /// Times that a device's items had to wait because it put too much.
+    pub puts_delayed: u64,
+    /// Frames after which a socket was not read for a while because the device said too much.
+    pub reads_paused: u64,
+    /// Refused items by the quota that was used up; they are in `rejects` too, as `Quota`.
+    pub quotas: BTreeMap<Limit, u64>,
     /// Refused items by code.
     pub rejects: BTreeMap<RejectCode, u64>,
     /// Connections that this side closed, by code.

@@ -8,8 +8,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use dinh_proto::channel::{Binding, Channel};
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
+use dinh_proto::crypto::SpaceKey;
 use dinh_proto::error::{CloseCode, RejectCode, SessionError};
-use dinh_proto::ids::{CharterTag, Cursor, DocId, ItemId, LogEpoch, MemberId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{
+    ChangeHash, CharterTag, Cursor, DeviceId, DocId, ItemId, LogEpoch, MemberId, Seq, SessionId, SpaceId,
+};
 use dinh_proto::item::{Draft, Item, Kind, Place};
 use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
@@ -372,8 +375,7 @@ impl Phone {
     }
 
     pub fn certificate(&self, role: Role) -> Certificate {
-        let name = "điện thoại".to_owned();
-        Certificate { member: self.member, role, request: JoinRequest::new(&self.key), name }
+        Certificate { member: self.member, role, request: JoinRequest::new(&self.key), name: Vec::new() }
     }
 
     fn sign(&mut self, kind: Kind, space: SpaceId, doc: DocId, payload: &[u8]) -> Item {
@@ -386,7 +388,7 @@ impl Phone {
     /// An item at any place; the phone's own counters stay as they are.
     pub fn sign_at(&self, kind: Kind, space: SpaceId, doc: DocId, place: Place, payload: &[u8]) -> Item {
         let run = kind == Kind::Run;
-        Draft {
+        let draft = Draft {
             kind,
             space,
             doc,
@@ -394,11 +396,15 @@ impl Phone {
             place,
             first_seq: u32::from(run),
             count: u16::from(run),
-            commitment: if run { [4; 16] } else { [0; 16] },
+            last: ChangeHash([4; 32]),
             charter_tag: CharterTag::default(),
-        }
-        .sign(&self.key, payload)
-        .expect("a draft that may be signed")
+        };
+        let item = if kind == Kind::Charter {
+            draft.sign(&self.key, payload)
+        } else {
+            draft.seal(&self.key, &SpaceKey::from_bytes(&[7; 32]), false, payload)
+        };
+        item.expect("a draft that may be signed")
     }
 
     pub fn record(&mut self, branch: SpaceId, record: &Record) -> Item {
@@ -426,11 +432,34 @@ impl Phone {
     }
 }
 
-pub const VILLAGE: SpaceId = SpaceId([20; 16]);
-pub const COMMITTEE: SpaceId = SpaceId([21; 16]);
-pub const DRAFT: DocId = DocId([30; 16]);
-pub const MINUTES: DocId = DocId([31; 16]);
-pub const SECRET: DocId = DocId([32; 16]);
+fn secretary_id() -> DeviceId {
+    Phone::new(1).key.public().id()
+}
+
+/// Made by the secretary.
+pub fn village() -> SpaceId {
+    SpaceId::derive(&secretary_id(), &[20; 16])
+}
+
+/// Made by the secretary.
+pub fn committee() -> SpaceId {
+    SpaceId::derive(&secretary_id(), &[21; 16])
+}
+
+/// Made by the secretary.
+pub fn draft() -> DocId {
+    DocId::derive(&secretary_id(), &[30; 16])
+}
+
+/// Made by the secretary.
+pub fn minutes() -> DocId {
+    DocId::derive(&secretary_id(), &[31; 16])
+}
+
+/// Made by the secretary.
+pub fn secret() -> DocId {
+    DocId::derive(&secretary_id(), &[32; 16])
+}
 
 /// A branch with a secretary, a member and a reader. `DRAFT` (all write) and `MINUTES` (the secretary writes) are
 /// in `VILLAGE`, which everyone reads; `SECRET` is in `COMMITTEE`, which only the secretary reads.
@@ -449,15 +478,15 @@ impl Branch {
         let (mut secretary, member, reader) = (Phone::new(1), Phone::new(2), Phone::new(3));
         let (id, genesis) = found(&SignKey::from_seed(&[99; 32]), secretary.certificate(Role::Secretary));
         let mut records = vec![secretary.sign(Kind::Charter, id, DocId::default(), &genesis)];
-        let document = |doc, space, writers| Record::Document { doc, space, writers };
+        let document = |nonce: u8, space, writers| Record::Document { nonce: [nonce; 16], space, writers };
         let rest = [
-            Record::Device(Box::new(member.certificate(Role::Member))),
-            Record::Device(Box::new(reader.certificate(Role::Reader))),
-            Record::Space { space: VILLAGE, audience: Audience::Everyone },
-            Record::Space { space: COMMITTEE, audience: Audience::Members(vec![secretary.member]) },
-            document(DRAFT, VILLAGE, Writers::All),
-            document(MINUTES, VILLAGE, Writers::Secretary),
-            document(SECRET, COMMITTEE, Writers::All),
+            admission(member.certificate(Role::Member)),
+            admission(reader.certificate(Role::Reader)),
+            plain_space(20, Audience::Everyone),
+            plain_space(21, Audience::Members(vec![secretary.member])),
+            document(30, village(), Writers::All),
+            document(31, village(), Writers::Officers),
+            document(32, committee(), Writers::All),
         ];
         records.extend(rest.iter().map(|record| secretary.record(id, record)));
         Self { id, secretary, member, reader, records }
@@ -467,6 +496,16 @@ impl Branch {
     pub fn world(&self) -> World {
         World::over(HubConfig::default(), self.records.clone())
     }
+}
+
+/// A device's admission.
+pub fn admission(certificate: Certificate) -> Record {
+    Record::Device { certificate: Box::new(certificate), seen: Vec::new() }
+}
+
+/// A space with the usual options.
+pub fn plain_space(nonce: u8, audience: Audience) -> Record {
+    Record::Space { nonce: [nonce; 16], history: true, padded: false, audience }
 }
 
 /// An item whose header was changed after signing, signed again by `key`: what a client of one's own making could
@@ -479,4 +518,23 @@ pub fn resigned(item: &Item, key: &DeviceKey, change: impl FnOnce(&mut [u8])) ->
     let id = Sha256::new_with_prefix(b"dinh/hdr1\0").chain_update(&bytes[..HEADER_BYTES]).finalize();
     bytes[HEADER_BYTES..ITEM_OVERHEAD_BYTES].copy_from_slice(&key.sign(b"dinh/itm1\0", &id));
     bytes.into()
+}
+
+impl World {
+    /// Lets this much time pass; the hub's timers fire in it, in order.
+    pub fn pass(&mut self, by: std::time::Duration) {
+        let until = self.now + by;
+        while let Some(at) = self.hub.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.hub.handle_timeout(self.now);
+            self.run();
+        }
+        self.now = until;
+    }
+
+    /// What the log holds, for a relay that starts over it.
+    pub fn stored(&self) -> Vec<Item> {
+        let parse = |bytes: &Bytes| dinh_proto::item::RawItem::parse(bytes.clone()).expect("an item").trust();
+        self.log.iter().map(parse).collect()
+    }
 }

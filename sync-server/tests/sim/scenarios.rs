@@ -4,7 +4,8 @@ use bytes::Bytes;
 use dinh_core::testing::Crash;
 use dinh_proto::channel::Binding;
 use dinh_proto::charter::record::{Audience, Role};
-use dinh_proto::ids::{CharterTag, Cursor, DocId, ItemId, SpaceId};
+use dinh_proto::crypto::SpaceKey;
+use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DocId, ItemId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
 use dinh_proto::wire::Hello;
@@ -276,10 +277,10 @@ fn bad_snapshot(tracing: bool) {
         place: Place::Covers(Cursor { epoch, seq }),
         first_seq: 0,
         count: 0,
-        commitment: [0; 16],
+        last: ChangeHash::default(),
         charter_tag: CharterTag::default(),
     }
-    .sign(&world.phones[1].key, &payload)
+    .seal(&world.phones[1].key, &SpaceKey::from_bytes(&[7; 32]), false, &payload)
     .expect("it signs");
     world.put_by_hand(1, &item);
     let bad: ItemId = item.id();

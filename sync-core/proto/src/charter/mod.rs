@@ -1,76 +1,57 @@
-//! The charter: the set of signed records that says who is a member, with which devices and role, which spaces
-//! exist and who may read them, and which documents there are.
+//! The charter: the set of signed records that says who is a member, with which devices and role, which spaces exist,
+//! who may read them and with which keys, and which documents there are.
 //!
-//! Records are kept as a set. Authority is a pure function of the set, whatever the order of arrival: the relay
-//! and every phone run this same code. Of two records that contradict each other the one with the smaller item
-//! id counts.
+//! Records are kept as a set. What they say is a pure function of the set, whatever the order of arrival: the relay and
+//! every phone run this same code ([`evaluate`]). A record whose issuer had no right to it stays in the set and does not
+//! count, as long as it does not: the record that gives the right, or voids what took it, may come later.
 //!
-//! Rules, version 1:
-//! 1. A genesis counts if its hash is the branch's id and its author is the device it certifies as secretary.
-//! 2. A device record counts if a secretary issued it and the device has no certificate yet.
-//! 3. A space record counts if its issuer's role writes and the issuer is a secretary or in the audience.
-//! 4. A grant counts if the member who created the space issued it.
-//! 5. A document record counts if its issuer may read the space and its role writes.
+//! Whether something was written before its author lost the right is answered without clocks: who takes a right away says
+//! how far it had received the author's chains (the *frontier*). What lies within counts as before. What lies beyond was
+//! written without knowing, or dated back: it counts only if an accepted change builds on it ([`Standing`]).
+//!
+//! docs/PROTOCOL.md section 10 has the rules and who may do what.
 
+mod evaluate;
 pub mod record;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
 use crate::error::RejectCode;
-use crate::ids::{CharterTag, DeviceId, DocId, ItemId, MemberId, SpaceId};
+use crate::ids::{Author, CharterTag, DeviceId, DocId, EpochId, ItemId, MemberId, SpaceId};
 use crate::item::{Header, Item, Kind, RawItem};
-use crate::keys::DevicePublic;
+use crate::keys::{DevicePublic, SignPublic};
 use crate::limits;
-use record::{Audience, Record, Role, Writers, branch_id};
-
-/// A certified device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// Its signing key.
-    pub public: DevicePublic,
-    /// Whose it is.
-    pub member: MemberId,
-    /// What it may do.
-    pub role: Role,
-    /// What people call it.
-    pub name: String,
-}
-
-/// A space.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Space {
-    /// Who created it.
-    pub creator: MemberId,
-    /// Whether every device of the branch reads it.
-    pub everyone: bool,
-    /// Who reads it if not everyone.
-    pub members: BTreeSet<MemberId>,
-}
-
-/// A document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DocumentEntry {
-    /// Where it lives.
-    pub space: SpaceId,
-    /// Who writes it.
-    pub writers: Writers,
-}
-
-/// What the set of records adds up to.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct View {
-    devices: BTreeMap<DeviceId, Device>,
-    spaces: BTreeMap<SpaceId, Space>,
-    documents: BTreeMap<DocId, DocumentEntry>,
-}
+use record::{Record, branch_id};
+use view::View;
+pub use view::{Device, DocumentEntry, Epoch, RemovedDevice, Space, Standing};
 
 #[derive(Debug, Clone)]
 struct Entry {
-    issuer: DeviceId,
+    author: Author,
+    n: u32,
     record: Record,
-    effective: bool,
+    /// The device that its certificate is for, if it has one.
+    device: Option<DeviceId>,
+    bytes: usize,
+    counts: bool,
+}
+
+/// One record, as people may look at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a> {
+    /// Its id.
+    pub id: ItemId,
+    /// Who issued it.
+    pub author: Author,
+    /// Its place in its author's chain.
+    pub n: u32,
+    /// What it says.
+    pub record: &'a Record,
+    /// Whether it counts now.
+    pub counts: bool,
 }
 
 /// The charter of one branch.
@@ -78,6 +59,9 @@ struct Entry {
 pub struct Charter {
     branch: SpaceId,
     entries: BTreeMap<ItemId, Entry>,
+    /// How many of them do not count.
+    idle: usize,
+    bytes: usize,
     view: View,
     tag: CharterTag,
 }
@@ -85,7 +69,9 @@ pub struct Charter {
 impl Charter {
     /// An empty charter: nobody is a member until the genesis is inserted.
     pub fn new(branch: SpaceId) -> Self {
-        Self { branch, entries: BTreeMap::new(), view: View::default(), tag: digest(&BTreeMap::new()) }
+        let (entries, view) = (BTreeMap::new(), View::default());
+        let tag = digest(&entries);
+        Self { branch, entries, idle: 0, bytes: 0, view, tag }
     }
 
     /// The branch, which is also the id of its charter space.
@@ -108,9 +94,40 @@ impl Charter {
         self.entries.is_empty()
     }
 
-    /// The certified devices.
+    /// Bytes of all records' payloads.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All records, by id.
+    pub fn records(&self) -> impl Iterator<Item = Listed<'_>> {
+        self.entries.iter().map(|(id, e)| Listed {
+            id: *id,
+            author: e.author,
+            n: e.n,
+            record: &e.record,
+            counts: e.counts,
+        })
+    }
+
+    /// Whether a record is in the set and counts.
+    pub fn counts(&self, id: &ItemId) -> bool {
+        self.entries.get(id).is_some_and(|e| e.counts)
+    }
+
+    /// The certified devices that were not removed.
     pub fn devices(&self) -> &BTreeMap<DeviceId, Device> {
         &self.view.devices
+    }
+
+    /// The certified devices that were removed.
+    pub fn removed(&self) -> &BTreeMap<DeviceId, RemovedDevice> {
+        &self.view.removed
+    }
+
+    /// A certified device, removed or not.
+    pub fn device(&self, id: &DeviceId) -> Option<&Device> {
+        self.view.devices.get(id).or_else(|| self.view.removed.get(id).map(|r| &r.device))
     }
 
     /// The spaces, without the charter space itself.
@@ -123,223 +140,365 @@ impl Charter {
         &self.view.documents
     }
 
+    /// The branch of the upper body, if one is named.
+    pub fn upper(&self) -> Option<SpaceId> {
+        self.view.upper.as_ref().and_then(|(_, _, upper)| *upper)
+    }
+
+    /// The public half of the key on paper.
+    pub fn root(&self) -> Option<SignPublic> {
+        self.view.root
+    }
+
+    /// Whether newcomers get the keys of what was written in a space before.
+    pub fn has_history(&self, space: &SpaceId) -> bool {
+        *space == self.branch || self.view.spaces.get(space).is_some_and(|s| s.history)
+    }
+
+    /// Whether payloads in a space are padded.
+    pub fn is_padded(&self, space: &SpaceId) -> bool {
+        self.view.spaces.get(space).is_some_and(|s| s.padded)
+    }
+
     /// Whether `device` may receive what is in `space`.
     pub fn can_read(&self, device: &DeviceId, space: &SpaceId) -> bool {
-        self.view.devices.get(device).is_some_and(|d| self.view.member_reads(&d.member, space, &self.branch))
+        let found = self.view.devices.get(device);
+        found.is_some_and(|d| self.view.reads(&d.member, d.role, space, &self.branch))
     }
 
     /// The spaces that `device` may read, the charter space among them, in order.
     pub fn readable(&self, device: &DeviceId) -> BTreeSet<SpaceId> {
-        let Some(device) = self.view.devices.get(device) else { return BTreeSet::new() };
-        let reads = |s: &&SpaceId| self.view.member_reads(&device.member, s, &self.branch);
+        let Some(found) = self.view.devices.get(device) else { return BTreeSet::new() };
+        let reads = |s: &&SpaceId| self.view.reads(&found.member, found.role, s, &self.branch);
         self.view.spaces.keys().filter(reads).copied().chain([self.branch]).collect()
     }
 
-    /// The key that must have signed this item. For a genesis it is in the item itself.
+    /// The devices that may read a space.
+    pub fn readers(&self, space: &SpaceId) -> BTreeSet<DeviceId> {
+        self.view.devices.keys().filter(|device| self.can_read(device, space)).copied().collect()
+    }
+
+    /// The key epochs of a space, by id.
+    pub fn epochs(&self, space: &SpaceId) -> impl Iterator<Item = (EpochId, &Epoch)> {
+        self.view.epochs.get(space).into_iter().flatten().map(|(id, epoch)| (*id, epoch))
+    }
+
+    /// The epoch that is written under: of the highest generation, of those the highest id.
+    pub fn current_epoch(&self, space: &SpaceId) -> Option<(EpochId, &Epoch)> {
+        self.epochs(space).max_by_key(|(id, epoch)| (epoch.generation, *id))
+    }
+
+    /// Readers of a space for whom the current epoch's key is not here.
+    pub fn unwrapped(&self, space: &SpaceId) -> Vec<DeviceId> {
+        let Some((_, epoch)) = self.current_epoch(space) else { return Vec::new() };
+        let lacks = |device: &DeviceId| !epoch.wraps.contains_key(&crate::crypto::Wrap::tag_of(device));
+        self.readers(space).into_iter().filter(lacks).collect()
+    }
+
+    /// Whether a space needs a new key: it has none, or one that was handed to a device that may not read it now.
+    pub fn rotation_due(&self, space: &SpaceId) -> bool {
+        let Some((_, epoch)) = self.current_epoch(space) else { return true };
+        self.view.certified.keys().any(|device| {
+            epoch.wraps.contains_key(&crate::crypto::Wrap::tag_of(device)) && !self.can_read(device, space)
+        })
+    }
+
+    /// The key that must have signed this item, also of a device that was removed. For a genesis and a root record it is
+    /// in the item itself.
     ///
     /// # Errors
     /// `UnknownAuthor` if the device has no certificate here (yet); `BadLink` if it is a genesis of another branch.
     pub fn key_for(&self, item: &RawItem) -> Result<DevicePublic, RejectCode> {
         let header = item.header();
-        if let Some(device) = self.view.devices.get(&header.author.device) {
+        if let Some(device) = self.view.certified.get(&header.author.device) {
             return Ok(device.public);
         }
-        if header.kind == Kind::Charter
-            && let Ok(Record::Genesis(genesis)) = Record::decode(item.payload())
-        {
-            if branch_id(item.payload()) != self.branch {
-                return Err(RejectCode::BadLink);
+        if header.kind == Kind::Charter {
+            match Record::decode(item.payload()) {
+                Ok(Record::Genesis(_)) if branch_id(item.payload()) != self.branch => {
+                    return Err(RejectCode::BadLink);
+                }
+                Ok(Record::Genesis(genesis)) => return Ok(genesis.secretary.request.public),
+                Ok(Record::Root(root)) => return Ok(root.secretary.request.public),
+                _ => {}
             }
-            return Ok(genesis.secretary.request.public);
         }
-        Err(RejectCode::UnknownAuthor)
+        let named = self.entries.values().filter(|e| e.device == Some(header.author.device));
+        let certificate = named.filter_map(|e| e.record.certificate()).next();
+        certificate.map(|c| c.request.public).ok_or(RejectCode::UnknownAuthor)
     }
 
-    /// Whether the author of a run or snapshot may write it, by this charter.
+    /// Whether a run counts, judged at its place in its author's chain; `link` is its id's ([`ItemId::link`]). Of a
+    /// snapshot only its author's right now is judged.
     ///
     /// # Errors
     /// `UnknownAuthor`, `UnknownTarget` (later) or `NotAuthorised` (never).
-    pub fn authorise(&self, header: &Header) -> Result<(), RejectCode> {
-        self.authorise_author(&header.author.device, &header.space, &header.doc)
+    pub fn standing(&self, header: &Header, link: [u8; 16]) -> Result<Standing, RejectCode> {
+        self.view.standing(header, link, &self.branch)
     }
 
-    /// Whether a device may write a document.
+    /// Whether a device may write a document now.
     ///
     /// # Errors
-    /// As for [`Charter::authorise`].
+    /// As for [`Charter::standing`].
     pub fn authorise_author(
         &self,
         device: &DeviceId,
         space: &SpaceId,
         doc: &DocId,
     ) -> Result<(), RejectCode> {
-        let device = self.view.devices.get(device).ok_or(RejectCode::UnknownAuthor)?;
-        let document = self.view.documents.get(doc).ok_or(RejectCode::UnknownTarget)?;
-        let may_write = document.space == *space
-            && device.role.writes()
-            && self.view.member_reads(&device.member, space, &self.branch)
-            && (document.writers == Writers::All || device.role == Role::Secretary);
-        if may_write { Ok(()) } else { Err(RejectCode::NotAuthorised) }
+        self.view.authorise_now(device, space, doc, &self.branch)
     }
 
-    /// Adds a record. Returns whether it was new.
+    /// The record that certified a device, removed or not.
+    pub fn certificate_of(&self, device: &DeviceId) -> Option<ItemId> {
+        self.view.certified.get(device).map(|c| c.by)
+    }
+
+    /// The device that a record in the set certifies, counting or not.
+    pub fn certified_by(&self, record: &ItemId) -> Option<DeviceId> {
+        self.entries.get(record)?.device
+    }
+
+    /// The chains of which a device's certificate says how far there are records.
+    pub fn seen_by(&self, device: &DeviceId) -> &[(Author, u32)] {
+        self.view.certified.get(device).map_or(&[], |c| &c.seen)
+    }
+
+    /// The charter chains that a newcomer must not miss: of who was ever an officer, and of whoever took a right away.
+    pub fn decisive_chains(&self) -> BTreeSet<Author> {
+        let decides = |e: &&Entry| {
+            let officer = || {
+                self.view.certified.get(&e.author.device).is_some_and(|c| c.ever(record::Role::is_officer))
+            };
+            let takes = matches!(
+                e.record,
+                Record::Removal { .. } | Record::Role { .. } | Record::Revoke { .. } | Record::Root(_)
+            );
+            takes || officer()
+        };
+        self.entries.values().filter(decides).map(|e| e.author).take(limits::SEEN_CHAINS_MAX).collect()
+    }
+
+    /// The highest generation of a device's role records.
+    pub fn role_generation(&self, device: &DeviceId) -> u32 {
+        self.highest(|r| match r {
+            Record::Role { device: d, generation, .. } if d == device => Some(*generation),
+            _ => None,
+        })
+    }
+
+    /// The highest generation of a member's grants and revokes in a space.
+    pub fn reader_generation(&self, space: &SpaceId, member: &MemberId) -> u32 {
+        self.highest(|r| match r {
+            Record::Grant { space: s, member: m, generation }
+            | Record::Revoke { space: s, member: m, generation, .. }
+                if s == space && m == member =>
+            {
+                Some(*generation)
+            }
+            _ => None,
+        })
+    }
+
+    /// The highest generation of records that name an upper body.
+    pub fn upper_generation(&self) -> u32 {
+        self.highest(|r| if let Record::Upper { generation, .. } = r { Some(*generation) } else { None })
+    }
+
+    /// The highest generation of root records.
+    pub fn root_generation(&self) -> u32 {
+        self.highest(|r| if let Record::Root(root) = r { Some(root.generation) } else { None })
+    }
+
+    fn highest(&self, f: impl Fn(&Record) -> Option<u32>) -> u32 {
+        self.entries.values().filter_map(|e| f(&e.record)).max().unwrap_or(0)
+    }
+
+    /// Removals (record, device, space) of a device that read a space which `reader` reads and the remover does not, and
+    /// of which nobody has said yet what was received there.
+    pub fn unattested(&self, reader: &DeviceId) -> Vec<(ItemId, DeviceId, SpaceId)> {
+        let mut found = Vec::new();
+        let readable = self.readable(reader);
+        for (device, subject) in self.view.certified.iter().filter(|(id, _)| *id != reader) {
+            for removal in &subject.removals {
+                let Some(remover) = self.view.certified.get(&removal.issuer) else { continue };
+                let spaces = readable.iter().filter(|space| {
+                    self.view.ever_reads(subject, space, &self.branch)
+                        && !self.view.ever_reads(remover, space, &self.branch)
+                        && !removal.marks.names(space)
+                        && !self.view.attested.contains(&(removal.by, *device, **space))
+                });
+                found.extend(spaces.map(|space| (removal.by, *device, *space)));
+            }
+        }
+        found
+    }
+
+    /// Adds a record that counts. Returns whether it was new.
     ///
     /// # Errors
-    /// `Malformed`, `Quota`, or the reason why the record does not count: the set is then unchanged.
+    /// As for [`keep`](Self::keep), or the reason why the record does not count: the set is then unchanged.
     pub fn insert(&mut self, item: &Item) -> Result<bool, RejectCode> {
+        if self.entries.contains_key(&item.id()) {
+            return if self.counts(&item.id()) { Ok(false) } else { Err(RejectCode::NotAuthorised) };
+        }
+        let entry = self.entry(item)?;
+        if self.apply_quickly(item.id(), &entry) {
+            return Ok(true);
+        }
+        let reason = self.refusal(item.id(), &entry);
+        self.add(item.id(), entry);
+        self.evaluate();
+        if self.counts(&item.id()) {
+            return Ok(true);
+        }
+        if let Some(entry) = self.entries.remove(&item.id()) {
+            self.bytes -= entry.bytes;
+        }
+        self.evaluate();
+        Err(reason)
+    }
+
+    /// Adds a record whether it counts now or not. Returns whether it was new.
+    ///
+    /// # Errors
+    /// `Malformed`, `BadLink` (of another branch), `Quota`, or `UnknownAuthor` if its author has no certificate here: later.
+    pub fn keep(&mut self, item: &Item) -> Result<bool, RejectCode> {
         if self.entries.contains_key(&item.id()) {
             return Ok(false);
         }
-        let before = self.entries.len();
-        self.extend(std::iter::once(item))?;
-        let effective = self.entries.get(&item.id()).is_some_and(|e| e.effective);
-        if effective {
-            return Ok(self.entries.len() > before);
+        let entry = self.entry(item)?;
+        let is_first = matches!(entry.record, Record::Genesis(_) | Record::Root(_));
+        let known = self.view.certified.contains_key(&entry.author.device)
+            || self.entries.values().any(|e| e.device == Some(entry.author.device));
+        if !is_first && !known {
+            return Err(RejectCode::UnknownAuthor);
         }
-        let entry = self.entries.remove(&item.id()).ok_or(RejectCode::Malformed)?;
-        let reason = self.view.clone().apply(&entry, &self.branch).err();
-        self.evaluate();
-        Err(reason.unwrap_or(RejectCode::NotAuthorised))
+        if !self.apply_quickly(item.id(), &entry) {
+            self.add(item.id(), entry);
+            self.evaluate();
+        }
+        Ok(true)
     }
 
-    /// Adds many records and evaluates once; records that do not count yet stay in the set and wait.
+    /// Adds many records, whether they count or not, and evaluates once.
     ///
     /// # Errors
-    /// `Malformed` or `Quota`; records before the one at fault are in the set.
+    /// `Malformed`, `BadLink` or `Quota`; records before the one at fault are in the set.
     pub fn extend<'a>(&mut self, items: impl IntoIterator<Item = &'a Item>) -> Result<(), RejectCode> {
         let mut result = Ok(());
         for item in items {
-            if item.header().kind != Kind::Charter || item.header().space != self.branch {
-                result = Err(RejectCode::Malformed);
-                break;
+            match self.entry(item) {
+                Ok(entry) => self.add(item.id(), entry),
+                Err(code) => {
+                    result = Err(code);
+                    break;
+                }
             }
-            if self.entries.len() >= limits::CHARTER_RECORDS_MAX {
-                result = Err(RejectCode::Quota);
-                break;
-            }
-            let Ok(record) = Record::decode(item.payload()) else {
-                result = Err(RejectCode::Malformed);
-                break;
-            };
-            if matches!(record, Record::Genesis(_)) && branch_id(item.payload()) != self.branch {
-                result = Err(RejectCode::BadLink);
-                break;
-            }
-            let issuer = item.header().author.device;
-            self.entries.entry(item.id()).or_insert(Entry { issuer, record, effective: false });
         }
         self.evaluate();
         result
     }
 
-    /// Takes out the records that do not count.
-    pub fn drop_unused(&mut self) {
-        self.entries.retain(|_, e| e.effective);
-        self.tag = digest(&self.entries);
-    }
-
     /// Takes records out: those that a device takes back because no relay accepted them.
     pub fn remove(&mut self, ids: &BTreeSet<ItemId>) {
         self.entries.retain(|id, _| !ids.contains(id));
+        self.bytes = self.entries.values().map(|e| e.bytes).sum();
         self.evaluate();
     }
 
-    /// Applies records in the order of their ids until no more of them count.
-    fn evaluate(&mut self) {
-        let mut view = View::default();
-        self.entries.values_mut().for_each(|e| e.effective = false);
-        loop {
-            let mut changed = false;
-            for entry in self.entries.values_mut().filter(|e| !e.effective) {
-                if view.apply(entry, &self.branch).is_ok() {
-                    entry.effective = true;
-                    changed = true;
-                }
-            }
-            if !changed {
-                break;
-            }
+    /// The devices of which something may count in one charter and not in the other, apart from what is new in one.
+    pub fn changed_authors(before: &Self, after: &Self) -> BTreeSet<DeviceId> {
+        let (old, new) = (&before.view, &after.view);
+        let same = |device: &DeviceId| match (old.certified.get(device), new.certified.get(device)) {
+            (Some(a), Some(b)) => (&a.removals, &a.roles, a.role) == (&b.removals, &b.roles, b.role),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let known = old.certified.keys().chain(new.certified.keys());
+        let mut changed: BTreeSet<DeviceId> = known.filter(|d| !same(d)).copied().collect();
+        let readers = old.readers.keys().chain(new.readers.keys());
+        let members: BTreeSet<MemberId> = readers
+            .filter(|k| old.readers.get(*k) != new.readers.get(*k))
+            .map(|(_, member)| *member)
+            .collect();
+        let of_members = new.certified.iter().filter(|(_, c)| members.contains(&c.member));
+        changed.extend(of_members.map(|(device, _)| *device));
+        let cuts = old.cuts.keys().chain(new.cuts.keys());
+        changed
+            .extend(cuts.filter(|k| old.cuts.get(*k) != new.cuts.get(*k)).map(|(_, author)| author.device));
+        changed
+    }
+
+    fn entry(&self, item: &Item) -> Result<Entry, RejectCode> {
+        let header = item.header();
+        let n = header.n().filter(|_| header.kind == Kind::Charter && header.space == self.branch);
+        let n = n.ok_or(RejectCode::Malformed)?;
+        if self.entries.len() >= limits::CHARTER_RECORDS_MAX
+            || self.bytes + item.payload().len() > limits::CHARTER_HELD_BYTES_MAX
+        {
+            return Err(RejectCode::Quota);
         }
-        self.view = view;
+        let record = Record::decode(item.payload()).map_err(|_| RejectCode::Malformed)?;
+        match &record {
+            Record::Genesis(_) if branch_id(item.payload()) != self.branch => {
+                return Err(RejectCode::BadLink);
+            }
+            Record::Root(root) if root.branch != self.branch => return Err(RejectCode::BadLink),
+            _ => {}
+        }
+        let device = record.certificate().map(|c| c.request.public.id());
+        Ok(Entry { author: header.author, n, record, device, bytes: item.payload().len(), counts: false })
+    }
+
+    fn add(&mut self, id: ItemId, entry: Entry) {
+        let bytes = entry.bytes;
+        if self.entries.insert(id, entry).is_none() {
+            self.bytes += bytes;
+        }
+    }
+
+    /// A record that decides about nobody is added to the view as it is, if nothing else could come to count by it.
+    fn apply_quickly(&mut self, id: ItemId, entry: &Entry) -> bool {
+        if self.idle > 0 || entry.record.changes_authority() {
+            return false;
+        }
+        if evaluate::apply(&mut self.view, &self.branch, id, entry).is_err() {
+            return false;
+        }
+        self.add(id, Entry { counts: true, ..entry.clone() });
         self.tag = digest(&self.entries);
-    }
-}
-
-impl View {
-    fn member_reads(&self, member: &MemberId, space: &SpaceId, branch: &SpaceId) -> bool {
-        space == branch || self.spaces.get(space).is_some_and(|s| s.everyone || s.members.contains(member))
+        true
     }
 
-    /// Applies one record if it counts.
-    fn apply(&mut self, entry: &Entry, branch: &SpaceId) -> Result<(), RejectCode> {
-        if let Record::Genesis(genesis) = &entry.record {
-            let request = &genesis.secretary.request;
-            if request.public.id() != entry.issuer
-                || !request.is_proved()
-                || genesis.secretary.role != Role::Secretary
+    /// Why a record that does not count does not.
+    fn refusal(&self, id: ItemId, entry: &Entry) -> RejectCode {
+        let view = &self.view;
+        if !view.certified.contains_key(&entry.author.device) {
+            return RejectCode::UnknownAuthor;
+        }
+        let there = match &entry.record {
+            Record::Removal { device, .. } | Record::Role { device, .. } => {
+                view.certified.contains_key(device)
+            }
+            record
+                if record.changes_authority()
+                    && !matches!(record, Record::Revoke { .. } | Record::Frontier { .. }) =>
             {
-                return Err(RejectCode::NotAuthorised);
+                true
             }
-            return self.certify(&genesis.secretary);
-        }
-        let issuer = self.devices.get(&entry.issuer).ok_or(RejectCode::UnknownAuthor)?.clone();
-        if !issuer.role.writes() {
-            return Err(RejectCode::NotAuthorised);
-        }
-        match &entry.record {
-            Record::Genesis(_) => unreachable!("handled above"),
-            Record::Device(cert) => {
-                if issuer.role != Role::Secretary {
-                    return Err(RejectCode::NotAuthorised);
-                }
-                self.certify(cert)
+            _ => {
+                let applied = evaluate::apply(&mut view.clone(), &self.branch, id, entry);
+                return applied.err().unwrap_or(RejectCode::NotAuthorised);
             }
-            Record::Space { space, audience } => {
-                if self.spaces.contains_key(space) || space == branch {
-                    return Err(RejectCode::NotAuthorised);
-                }
-                let (everyone, members) = match audience {
-                    Audience::Everyone => (true, BTreeSet::new()),
-                    Audience::Members(members) => (false, members.iter().copied().collect()),
-                };
-                if issuer.role != Role::Secretary && (everyone || !members.contains(&issuer.member)) {
-                    return Err(RejectCode::NotAuthorised);
-                }
-                self.spaces.insert(*space, Space { creator: issuer.member, everyone, members });
-                Ok(())
-            }
-            Record::Grant { space, member } => {
-                let found = self.spaces.get_mut(space).ok_or(RejectCode::UnknownTarget)?;
-                if found.creator != issuer.member {
-                    return Err(RejectCode::NotAuthorised);
-                }
-                found.members.insert(*member);
-                Ok(())
-            }
-            Record::Document { doc, space, writers } => {
-                if space != branch && !self.spaces.contains_key(space) {
-                    return Err(RejectCode::UnknownTarget);
-                }
-                if space == branch
-                    || !self.member_reads(&issuer.member, space, branch)
-                    || self.documents.contains_key(doc)
-                {
-                    return Err(RejectCode::NotAuthorised);
-                }
-                self.documents.insert(*doc, DocumentEntry { space: *space, writers: *writers });
-                Ok(())
-            }
-        }
+        };
+        if there { RejectCode::NotAuthorised } else { RejectCode::UnknownTarget }
     }
 
-    fn certify(&mut self, cert: &record::Certificate) -> Result<(), RejectCode> {
-        let public = cert.request.public;
-        if self.devices.contains_key(&public.id()) {
-            return Err(RejectCode::NotAuthorised);
-        }
-        let device = Device { public, member: cert.member, role: cert.role, name: cert.name.clone() };
-        self.devices.insert(public.id(), device);
-        Ok(())
+    fn evaluate(&mut self) {
+        self.view = evaluate::evaluate(&self.branch, &mut self.entries);
+        self.idle = self.entries.values().filter(|e| !e.counts).count();
+        self.tag = digest(&self.entries);
     }
 }
 

@@ -7,8 +7,10 @@
 //!
 //! `header[0..122]` is all of the header but the payload's hash, which is known only afterwards. It holds the commitment
 //! to the content: the same content in the same place gives the same bytes (two copies of a store that seal it are no
-//! fork), and other content has another commitment, so another nonce. The payload's length is in it because one list of
-//! changes can be packed in more than one way (deflate).
+//! fork), and other content has another commitment, so another nonce. The payload's length is in it because the
+//! same changes can be packed in more than one way (deflate). What is left: two copies of a store with different versions of
+//! that library that write down the same changes in the same place at the same (padded) length use one nonce twice, and show
+//! how the two packings of one text differ. A device seals an item once and keeps the bytes.
 //!
 //! In a padded space the plain bytes are followed by 0x80 and as many zeros as make the payload, with its tag, a multiple of
 //! [`limits::PADDED_STEP`] (ISO/IEC 7816-4): readers of headers learn little from lengths.

@@ -8,14 +8,14 @@ use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Ro
 use dinh_proto::codec::Write;
 use dinh_proto::error::{CloseCode, RejectCode};
 use dinh_proto::ids::*;
-use dinh_proto::item::{CLEAR_KEY, Draft, ITEM_OVERHEAD_BYTES, Item, Kind, Place, SpaceSum, commitment};
+use dinh_proto::item::{Draft, ITEM_OVERHEAD_BYTES, Item, Kind, Place, RawItem, SpaceSum};
 use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::pack::{PackContext, PackLimits, RawChange, pack, pack_in};
 use dinh_proto::ranges::Ranges;
 use dinh_proto::wire::*;
 use serde_json::{Map, Value, json};
 
-use super::hex;
+use super::{hex, sealed};
 
 /// One vector.
 #[derive(Debug, Clone)]
@@ -72,11 +72,11 @@ impl Catalogue {
 pub(crate) const SECRETARY: [u8; 32] = [1; 32];
 pub(crate) const MEMBER: [u8; 32] = [2; 32];
 pub(crate) const ROOT_SEED: [u8; 32] = [99; 32];
-const RELAY: [u8; 32] = [3; 32];
+pub(crate) const RELAY: [u8; 32] = [3; 32];
 const DEVICE_EPHEMERAL: [u8; 32] = [4; 32];
 const RELAY_EPHEMERAL: [u8; 32] = [5; 32];
 const SESSION: SessionId = SessionId(*b"session1");
-const SPACE: SpaceId = SpaceId(*b"a space of 16 by");
+pub(crate) const SPACE: SpaceId = SpaceId(*b"a space of 16 by");
 const DOC: DocId = DocId(*b"a document 16 by");
 const EPOCH: LogEpoch = LogEpoch(*b"epoch001");
 pub(crate) const CHALLENGE: Binding = Binding(*b"a challenge of the relay, 32 by.");
@@ -109,7 +109,9 @@ pub(crate) fn catalogue(stored: impl Fn(&str) -> Option<Vec<u8>>) -> Catalogue {
         set.encode(&mut bytes);
         c.accept(&format!("ranges-{name}"), "ranges", "a set of counters", json!({}), bytes);
     }
+    sealed::keys(&mut c);
     let items = items(&mut c, &stored);
+    sealed::codes(&mut c);
     messages(&mut c, &items);
     frames(&mut c);
     c
@@ -124,14 +126,39 @@ fn draft(kind: Kind, space: SpaceId, doc: DocId, place: Place) -> Draft {
         place,
         first_seq: 0,
         count: 0,
-        commitment: [0; 16],
+        last: ChangeHash::default(),
         charter_tag: CharterTag(*b"charter1"),
     }
 }
 
+/// A charter record.
 fn sign(c: &mut Catalogue, name: &str, about: &'static str, draft: Draft, payload: &[u8]) -> Item {
     let item = draft.sign(&key(&SECRETARY), payload).expect("a draft that may be signed");
     let with = json!({ "seed": text(&SECRETARY), "key": text(&key(&SECRETARY).public().to_bytes()) });
+    c.accept(name, "item", about, with, item.bytes());
+    item
+}
+
+/// A run or a snapshot.
+fn seal(
+    c: &mut Catalogue,
+    name: &str,
+    about: &'static str,
+    draft: Draft,
+    padded: bool,
+    plain: &[u8],
+) -> Item {
+    let mut with = json!({
+        "seed": text(&SECRETARY),
+        "key": text(&key(&SECRETARY).public().to_bytes()),
+        "space_key": text(&sealed::SPACE_KEY),
+        "padded": padded,
+    });
+    if draft.kind == Kind::Run {
+        with["last"] = text(&draft.last.0);
+    }
+    let item = draft.seal(&key(&SECRETARY), &sealed::space_key(), padded, plain);
+    let item = item.expect("a draft that may be sealed");
     c.accept(name, "item", about, with, item.bytes());
     item
 }
@@ -178,9 +205,11 @@ fn items(c: &mut Catalogue, stored: &impl Fn(&str) -> Option<Vec<u8>>) -> Vec<It
     let (run, raw) = run(c, stored);
     let place = Place::Covers(Cursor { epoch: EPOCH, seq: Seq(300) });
     let body = snapshot_body(&run, &raw);
-    let body = stored("item-snapshot").map_or(body, |item| item[ITEM_OVERHEAD_BYTES..].to_vec());
+    let opened =
+        |item: Vec<u8>| sealed::space_key().open(&RawItem::parse(item.into()).ok()?.trust(), false).ok();
+    let body = stored("item-snapshot").and_then(opened).unwrap_or(body);
     let about = "all of the document up to a place in the log";
-    let snapshot = sign(c, "item-snapshot", about, draft(Kind::Snapshot, SPACE, DOC, place), &body);
+    let snapshot = seal(c, "item-snapshot", about, draft(Kind::Snapshot, SPACE, DOC, place), false, &body);
     vec![founding, second, run, snapshot]
 }
 
@@ -196,10 +225,6 @@ fn run(c: &mut Catalogue, stored: &impl Fn(&str) -> Option<Vec<u8>>) -> (Item, V
         let about = "an Automerge change chunk, as it comes out of the packs";
         c.accept(&format!("change-{}", i + 1), "change", about, json!({}), change);
     }
-    let commit_to = |change: &[u8]| commitment(&CLEAR_KEY, &ChangeHash(hash(change)));
-    let first_hash = [&CLEAR_KEY[..], &hash(&raw[0])].concat();
-    c.accept("commitment", "commitment", "the key of a space in clear, and a change", json!({}), first_hash);
-
     let context = |before: &[[u8; 32]], raw: &[Vec<u8>]| {
         pack_in(PackContext { actors: &[&actor.0], hashes: before }, raw, &PackLimits::RUN)
             .expect("changes within the limits")
@@ -220,10 +245,14 @@ fn run(c: &mut Catalogue, stored: &impl Fn(&str) -> Option<Vec<u8>>) -> (Item, V
     let header = Draft {
         first_seq: 1,
         count: FEW as u16,
-        commitment: commit_to(&raw[FEW - 1]),
+        last: ChangeHash(hash(&raw[FEW - 1])),
         ..draft(Kind::Run, SPACE, DOC, Place::Chain { n: 1, prev: [0; 16] })
     };
-    (sign(c, "item-run", "changes of one device to one document", header, &payload), raw)
+    let about = "changes of one device to one document";
+    let run = seal(c, "item-run", about, header.clone(), false, &payload);
+    let about = "the same in a padded space";
+    seal(c, "item-run-padded", about, header, true, &payload);
+    (run, raw)
 }
 
 /// Changes in the run.

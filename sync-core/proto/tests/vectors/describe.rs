@@ -6,14 +6,14 @@ use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Wr
 use dinh_proto::codec::Reader;
 use dinh_proto::error::{InvalidMessage, RejectCode, SessionError};
 use dinh_proto::ids::{ActorId, ChangeHash, DeviceId, DocId, SessionId};
-use dinh_proto::item::{Draft, Item, Place, RawItem, commitment};
+use dinh_proto::item::{Draft, Item, Kind, Place, RawItem};
 use dinh_proto::keys::{DeviceKey, DevicePublic, RelayKey, RelayPublic, SignKey};
 use dinh_proto::pack::{PackContext, PackLimits, RawChange, pack_in, unpack_in};
 use dinh_proto::ranges::Ranges;
 use dinh_proto::wire::{ChainSet, Fetch, Message, MessageReader, Scope, write_message};
 use serde_json::{Map, Value, json};
 
-use super::hex;
+use super::{hex, sealed};
 
 /// What is in a vector, and its bytes when it is written again (where one writing is prescribed).
 pub(crate) type Described = (Map<String, Value>, Option<Vec<u8>>);
@@ -43,11 +43,11 @@ impl From<SessionError> for Refused {
     }
 }
 
-fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
+pub(crate) fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
     pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
-fn given<const N: usize>(with: &Map<String, Value>, name: &str) -> [u8; N] {
+pub(crate) fn given<const N: usize>(with: &Map<String, Value>, name: &str) -> [u8; N] {
     let text = with[name].as_str().expect("hexadecimal digits");
     hex::read(text).try_into().expect("the stated length")
 }
@@ -68,11 +68,6 @@ pub(crate) fn describe(kind: &str, bytes: &[u8], with: &Map<String, Value>) -> R
             let session = SessionId(session.try_into().expect("8 bytes"));
             let actor = ActorId::derive(&DocId(*doc), &DeviceId(*device), &session);
             Ok((fields([("actor", json!(actor.to_string()))]), None))
-        }
-        "commitment" => {
-            let (key, hash) = bytes.split_first_chunk().expect("64 bytes");
-            let hash = ChangeHash(hash.try_into().expect("32 bytes"));
-            Ok((fields([("commitment", json!(hex::write(&commitment(key, &hash))))]), None))
         }
         "document-id" => {
             let id = DocId(bytes.try_into().expect("16 bytes"));
@@ -104,7 +99,9 @@ pub(crate) fn describe(kind: &str, bytes: &[u8], with: &Map<String, Value>) -> R
         }
         "refusal" => refusal(bytes),
         "device-frame" | "relay-frame" => frame(kind == "device-frame", bytes, with),
-        other => panic!("no such type of vector: {other}"),
+        other => {
+            sealed::describe(other, bytes, with).unwrap_or_else(|| panic!("no such type of vector: {other}"))
+        }
     }
 }
 
@@ -183,13 +180,24 @@ fn item(bytes: &[u8], with: &Map<String, Value>) -> Result<Described, Refused> {
             found.insert("covers".to_owned(), covers);
         }
     }
-    let again = with.contains_key("seed").then(|| sign_again(&item, &given(with, "seed")));
-    Ok((found, again))
+    if !with.contains_key("seed") {
+        return Ok((found, None));
+    }
+    let draft = draft_of(&item);
+    let again = if header.kind == Kind::Charter {
+        let again = draft.sign(&DeviceKey::from_seed(&given(with, "seed")), item.payload());
+        again.expect("what was read may be signed").bytes().to_vec()
+    } else {
+        let (inside, again) = sealed::payload(&item, draft, with)?;
+        found.extend(inside);
+        again
+    };
+    Ok((found, Some(again)))
 }
 
-fn sign_again(item: &Item, seed: &[u8; 32]) -> Vec<u8> {
+fn draft_of(item: &Item) -> Draft {
     let h = item.header().clone();
-    let draft = Draft {
+    Draft {
         kind: h.kind,
         space: h.space,
         doc: h.doc,
@@ -197,11 +205,9 @@ fn sign_again(item: &Item, seed: &[u8; 32]) -> Vec<u8> {
         place: h.place,
         first_seq: h.first_seq,
         count: h.count,
-        commitment: h.commitment,
+        last: ChangeHash::default(),
         charter_tag: h.charter_tag,
-    };
-    let again = draft.sign(&DeviceKey::from_seed(seed), item.payload());
-    again.expect("what was read may be signed").bytes().to_vec()
+    }
 }
 
 fn certificate(cert: &Certificate) -> Map<String, Value> {

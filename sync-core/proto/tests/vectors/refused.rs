@@ -7,6 +7,7 @@ use dinh_proto::keys::{DeviceKey, RelayKey};
 use sha2::{Digest, Sha256};
 
 use super::catalogue::{CHALLENGE, Catalogue, MEMBER, ROOT_SEED, SECRETARY, channels};
+use super::sealed;
 
 pub(crate) fn add(c: &mut Catalogue) {
     items(c);
@@ -14,6 +15,7 @@ pub(crate) fn add(c: &mut Catalogue) {
     packs(c);
     messages(c);
     frames(c);
+    sealed::refused(c);
 }
 
 fn key(seed: &[u8; 32]) -> DeviceKey {
@@ -80,6 +82,13 @@ fn items(c: &mut Catalogue) {
     add("record-limit", "TooLarge", "a charter record of 8,193 bytes is announced", bytes);
     add("record-document", "Malformed", "a charter record of a document", set(&record, |h| h[20] = 1));
     add("record-commitment", "Malformed", "a charter record with a commitment", set(&record, |h| h[86] = 1));
+    add("record-key-epoch", "Malformed", "a charter record with a key epoch", set(&record, |h| h[110] = 1));
+    add("no-key-epoch", "Malformed", "a run that is not encrypted", set(&run, |h| h[110..118].fill(0)));
+    add("no-commitment", "Malformed", "a run without commitment", set(&run, |h| h[86..102].fill(0)));
+    let bare = set(&snapshot, |h| h[86..102].fill(0));
+    add("snapshot-no-commitment", "Malformed", "a snapshot without commitment", bare);
+    add("sealed-elsewhere", "DoesNotOpen", "the payload is another document's", set(&run, |h| h[20] ^= 1));
+    add("another-key", "WrongKey", "encrypted under another key", set(&run, |h| h[110] ^= 1));
     add("snapshot-n", "Malformed", "a snapshot in a chain", set(&snapshot, |h| h[60] = 1));
     add("snapshot-count", "Malformed", "a snapshot with a count", set(&snapshot, |h| h[84] = 1));
 }

@@ -1,0 +1,71 @@
+//! Joining a branch by codes that people show each other: the new phone shows its keys, the admitting phone shows a
+//! welcome that pins the branch, the new phone's own certificate and the relay's key. Everything else comes from the
+//! relay and is checked against these.
+
+use dinh_proto::charter::Charter;
+use dinh_proto::error::RejectCode;
+use dinh_proto::ids::{DeviceId, ItemId, SpaceId};
+use dinh_proto::join::Welcome;
+use dinh_proto::keys::RelayPublic;
+
+use super::schema::Batch;
+use super::{Event, Replica, ReplicaError};
+use crate::store::{Store, Table};
+
+impl<S: Store> Replica<S> {
+    /// The welcome for a device that this branch has admitted: what its screen is to scan.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NotAuthorised`] if the device is not admitted.
+    pub fn welcome(
+        &self,
+        branch: SpaceId,
+        device: DeviceId,
+        relay: RelayPublic,
+        url: &str,
+    ) -> Result<Welcome, ReplicaError> {
+        let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
+        let certificate = charter.certificate_of(&device);
+        let certificate = certificate.ok_or(ReplicaError::NotAuthorised(RejectCode::UnknownAuthor))?;
+        Ok(Welcome::new(branch, certificate, relay, url)?)
+    }
+
+    /// Takes a welcome: the branch is followed from now on, and comes from the relay that the welcome names. Until its
+    /// records are here, and name this device in the very certificate that the welcome pins, there is no charter to act
+    /// on.
+    pub fn join_by_welcome(&mut self, welcome: &Welcome) -> Result<(), ReplicaError> {
+        let branch = welcome.branch();
+        if self.charters.get(&branch).is_some_and(|c| c.devices().contains_key(&self.device)) {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        batch.put(Table::Branches, branch.0, welcome.certificate().0);
+        self.charters.entry(branch).or_insert_with(|| Charter::new(branch));
+        self.expected.insert(branch, welcome.certificate());
+        self.index_spaces(&branch);
+        batch.commit(&mut self.store)?;
+        self.take_parked()
+    }
+
+    /// A charter changed: whether this device's certificate is the one that its welcome pinned.
+    pub(super) fn check_expected(&mut self, branch: &SpaceId, batch: &mut Batch) {
+        let Some(expected) = self.expected.get(branch).copied() else { return };
+        let Some(charter) = self.charters.get(branch) else { return };
+        let own = charter.certificate_of(&self.device);
+        let about = charter.certified_by(&expected);
+        if own == Some(expected) {
+            self.expected.remove(branch);
+            batch.put(Table::Branches, branch.0, Vec::new());
+            self.push_event(Event::Joined { branch: *branch });
+        } else if about.is_some_and(|device| device != self.device) || own.is_some() {
+            // The welcome was made for another phone, or another certificate was slipped in.
+            self.expected.remove(branch);
+            self.push_event(Event::JoinFailed { branch: *branch });
+        }
+    }
+
+    /// What is kept of a branch whose welcome is not confirmed yet.
+    pub(super) fn expected_from(value: &[u8]) -> Option<ItemId> {
+        value.try_into().ok().map(ItemId)
+    }
+}

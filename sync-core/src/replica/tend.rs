@@ -1,0 +1,136 @@
+//! What a branch needs of this device without anybody asking: keys for devices that were admitted elsewhere, a new key
+//! where somebody lost the right to read or the old one is old, word of what was seen of a removed device in spaces that
+//! its remover cannot read.
+
+use std::time::Duration;
+
+use dinh_proto::charter::record::Record;
+use dinh_proto::ids::SpaceId;
+use dinh_proto::keys::DevicePublic;
+use dinh_proto::limits;
+use dinh_proto::time::Timestamp;
+use rand_chacha::rand_core::RngCore;
+
+use super::event::LinkState;
+use super::schema::Batch;
+use super::{Event, Now, Replica, ReplicaError};
+use crate::store::Store;
+
+impl<S: Store> Replica<S> {
+    /// Charters changed: keys are looked for, the app hears of devices, and this device soon looks what is needed of it.
+    pub(super) fn settle_charters(&mut self, now: Option<Timestamp>, batch: &mut Batch) {
+        for branch in std::mem::take(&mut self.charters_due) {
+            self.check_expected(&branch, batch);
+            self.learn_keys(&branch, batch);
+            self.tell_devices(&branch);
+            if let Some(now) = now {
+                self.tend_soon(now);
+            }
+        }
+    }
+
+    /// Not at once: of several devices that could, the first does it and the others see that it is done.
+    pub(super) fn tend_soon(&mut self, now: Timestamp) {
+        let within = u64::try_from(limits::TEND_WITHIN.as_millis()).unwrap_or(u64::MAX);
+        let at = now + Duration::from_millis(self.rng.next_u64() % within.max(1));
+        self.tend_at.get_or_insert(at);
+    }
+
+    pub(super) fn handle_tend(&mut self, now: Now) -> Result<(), ReplicaError> {
+        // What others did in the meantime is known only to who has received everything.
+        if self.tend_at.is_none_or(|at| at > now.mono) || self.link_state != LinkState::Live {
+            return Ok(());
+        }
+        self.tend_at = None;
+        let branches: Vec<SpaceId> = self.charters.keys().copied().collect();
+        branches.into_iter().try_for_each(|branch| self.tend(branch))
+    }
+
+    fn tend(&mut self, branch: SpaceId) -> Result<(), ReplicaError> {
+        let Some(charter) = self.charters.get(&branch) else { return Ok(()) };
+        let Some(own) = charter.devices().get(&self.device) else { return Ok(()) };
+        let (officer, member) = (own.role.is_officer(), own.member);
+        let now_s = self.wall.0 / 1_000;
+        let mut rotate = Vec::new();
+        let mut wrap: Vec<(SpaceId, Vec<DevicePublic>)> = Vec::new();
+        for space in charter.readable(&self.device) {
+            let own_space = charter.spaces().get(&space).is_some_and(|s| s.creator == member);
+            let current = charter.current_epoch(&space);
+            let have = current.is_some_and(|(id, _)| self.keys.has(&space, &id));
+            let is_old = current.is_some_and(|(_, e)| {
+                e.issued > 0 && now_s.saturating_sub(e.issued) > limits::KEY_AGE_MAX.as_secs()
+            });
+            // An officer who is left without the newest key draws another: nobody can lock a space away.
+            if (officer || own_space) && (charter.rotation_due(&space) || is_old || !have) {
+                rotate.push(space);
+                continue;
+            }
+            let lacking = charter.unwrapped(&space).into_iter().filter_map(|id| charter.devices().get(&id));
+            let for_them: Vec<DevicePublic> = lacking
+                .filter(|d| officer || own_space || d.member == member || d.role.is_officer())
+                .map(|d| d.public)
+                .collect();
+            if have && !for_them.is_empty() {
+                wrap.push((space, for_them));
+            }
+        }
+        let unattested = charter.unattested(&self.device);
+        let mut batch = Batch::default();
+        let mut result = Ok(());
+        for space in rotate {
+            result = result.and(self.issue_epoch(branch, space, &mut batch));
+        }
+        for (space, devices) in wrap {
+            result = result.and(self.issue_wraps(branch, space, &devices, &mut batch));
+        }
+        for (removal, device, space) in unattested {
+            let frontier =
+                self.frontier(&branch, |chain| chain.space == space && chain.author.device == device)?;
+            if !frontier.0.is_empty() {
+                let record = Record::Frontier { about: removal, device, frontier };
+                result = result.and(self.issue(branch, &record.encode(), &mut batch));
+            }
+        }
+        self.settle_charters(None, &mut batch);
+        batch.commit(&mut self.store)?;
+        if let Err(error) = result {
+            // Somebody else's record came first, or a right is gone: what is needed is looked at again on the next change.
+            tracing::debug!(%error, "a record that a branch seemed to need was not issued");
+        }
+        self.rejudge()
+    }
+
+    /// Hands the current key of a space to devices.
+    pub(super) fn issue_wraps(
+        &mut self,
+        branch: SpaceId,
+        space: SpaceId,
+        devices: &[DevicePublic],
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
+        let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
+        let Some((epoch, _)) = charter.current_epoch(&space) else { return Ok(()) };
+        let Some(key) = self.keys.get(&space, &epoch.hint()).cloned() else { return Ok(()) };
+        for some in devices.chunks(limits::WRAPS_PER_RECORD_MAX) {
+            let wraps = self.wraps(&branch, &space, &key, some);
+            self.issue(branch, &Record::Wraps { space, epoch, wraps }.encode(), batch)?;
+        }
+        Ok(())
+    }
+
+    /// Caught up: whether the records are here that this device's certificate says there are.
+    pub(super) fn check_seen(&mut self) {
+        let mut withheld = Vec::new();
+        for (branch, charter) in &self.charters {
+            let missing = charter.seen_by(&self.device).iter().filter(|(author, n)| {
+                let chain = dinh_proto::ids::ChainId { space: *branch, author: *author };
+                self.held.get(&chain).is_none_or(|held| (1..=*n).any(|n| !held.contains(n)))
+            });
+            let missing = missing.count();
+            if missing > 0 {
+                withheld.push(Event::Withheld { branch: *branch, chains: missing });
+            }
+        }
+        withheld.into_iter().for_each(|event| self.push_event(event));
+    }
+}
