@@ -202,13 +202,13 @@ fn what_nobody_signed_or_may_count_is_no_item() {
     // The place of each field is in docs/PROTOCOL.md, section 8.
     let over = u16::try_from(limits::RUN_CHANGES_MAX + 1).unwrap();
     let cases = [
-        ("empty", with(84, &[0, 0]), InvalidMessage::NotAllowed("first seq, count and commitment")),
+        ("empty", with(84, &[0, 0]), InvalidMessage::NotAllowed("first seq and count")),
         (
             "over-count",
             with(84, &over.to_le_bytes()),
             InvalidMessage::TooLarge { what: "changes in a run", limit: limits::RUN_CHANGES_MAX as u64 },
         ),
-        ("number zero", with(80, &[0; 4]), InvalidMessage::NotAllowed("first seq, count and commitment")),
+        ("number zero", with(80, &[0; 4]), InvalidMessage::NotAllowed("first seq and count")),
         ("numbers beyond the last", with(80, &[0xff; 4]), InvalidMessage::NotAllowed("first seq")),
         ("no place", with(60, &[0; 4]), InvalidMessage::NotAllowed("n and link")),
         ("the first with a link", with(64, &[1; 16]), InvalidMessage::NotAllowed("n and link")),
