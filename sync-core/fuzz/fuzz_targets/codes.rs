@@ -1,8 +1,9 @@
-//! What people scan, type and paste: keys, ids and join requests.
+//! What people scan, type and paste: codes, words, keys, ids and join requests.
 #![no_main]
 
 use dinh_proto::charter::record::JoinRequest;
-use dinh_proto::ids::DocId;
+use dinh_proto::ids::{DocId, SpaceId};
+use dinh_proto::join::{Code, RootKey};
 use dinh_proto::keys::{DevicePublic, RelayPublic};
 use dinh_proto::ranges::Ranges;
 use libfuzzer_sys::fuzz_target;
@@ -15,6 +16,13 @@ fuzz_target!(|data: &[u8]| {
         if let Ok(id) = text.parse::<DocId>() {
             assert_eq!(id.to_string().parse(), Ok(id));
         }
+    }
+    if let Ok(code) = Code::parse(data) {
+        assert_eq!(Code::from_bytes(&code.to_bytes()).as_ref(), Ok(&code));
+        assert_eq!(Code::from_link(&code.link()).as_ref(), Ok(&code));
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = RootKey::from_words(text, SpaceId([1; 16]));
     }
     if let Ok(request) = JoinRequest::decode(data) {
         assert_eq!(request.encode(), data);

@@ -3,7 +3,7 @@
 
 use dinh_core::document::Document;
 use dinh_core::gate::{GateError, Past, judge_change, open_run};
-use dinh_fuzz::{member, quiet};
+use dinh_fuzz::{Members, member, quiet};
 use dinh_proto::crypto::SpaceKey;
 use dinh_proto::ids::*;
 use dinh_proto::item::{Draft, Kind, Place};
@@ -31,13 +31,12 @@ fuzz_target!(init: quiet(), |data: &[u8]| {
         charter_tag: CharterTag::default(),
     };
     let Ok(item) = draft.seal(&key, &space_key, false, data) else { return };
-    let plain = space_key.open(&item, false).expect("it was sealed so");
     let mut past = Past::new();
     // By itself, without the author's chain.
     for change in &changes {
         let _ = judge_change(change.raw(), &mut past.clone());
     }
-    let Ok(run) = open_run(item.header(), &plain, None, &space_key) else { return };
+    let Ok(run) = open_run(&item, &Members(space_key), None) else { return };
     let before = (past.len(), past.ops());
     match run.admit(&mut past) {
         Ok(admitted) => {

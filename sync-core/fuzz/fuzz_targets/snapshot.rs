@@ -2,7 +2,7 @@
 #![no_main]
 
 use dinh_core::gate::{open_snapshot, read_frame};
-use dinh_fuzz::{member, members, quiet};
+use dinh_fuzz::{Members, member, quiet};
 use dinh_proto::crypto::SpaceKey;
 use dinh_proto::ids::*;
 use dinh_proto::item::{Draft, Kind, Place};
@@ -24,6 +24,5 @@ fuzz_target!(init: quiet(), |data: &[u8]| {
         charter_tag: CharterTag::default(),
     };
     let Ok(item) = draft.seal(&key, &space_key, false, data) else { return };
-    let find = |id: &DeviceId| members().iter().find(|k| k.id() == *id).copied();
-    let _ = open_snapshot(&item, data, find, |_| Ok(()), |_| Some(space_key.clone()));
+    let _ = open_snapshot(&item, &Members(space_key));
 });

@@ -3,6 +3,11 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use dinh_core::gate::Authority;
+use dinh_proto::crypto::SpaceKey;
+use dinh_proto::error::RejectCode;
+use dinh_proto::ids::{DeviceId, SpaceId};
+use dinh_proto::item::Header;
 use dinh_proto::keys::{DeviceKey, DevicePublic};
 
 /// The bytes of a vector.
@@ -42,6 +47,27 @@ pub fn genesis() -> Bytes {
 /// The record that certifies the member.
 pub fn member_record() -> Vec<u8> {
     vector(include_str!("../../testdata/v1/record-device.hex"))
+}
+
+/// A charter of the two members, and the space's key.
+pub struct Members(pub SpaceKey);
+
+impl Authority for Members {
+    fn public(&self, device: &DeviceId) -> Option<DevicePublic> {
+        members().iter().find(|k| k.id() == *device).copied()
+    }
+
+    fn may_write(&self, _: &Header, _: [u8; 16]) -> Result<(), RejectCode> {
+        Ok(())
+    }
+
+    fn key(&self, _: &Header) -> Option<&SpaceKey> {
+        Some(&self.0)
+    }
+
+    fn is_padded(&self, _: &SpaceId) -> bool {
+        false
+    }
 }
 
 /// Panics inside the document engine are the gate's to catch, and no finding: one that it lets through still ends the
