@@ -6,7 +6,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::record::{
-    Audience, Certificate, EpochRecord, Frontier, JoinRequest, Mark, Reason, Record, Role, Writers, found, recover,
+    Audience, Certificate, EpochRecord, Frontier, JoinRequest, Mark, Reason, Record, Role, Writers, found,
+    recover,
 };
 use super::*;
 use crate::crypto::Wrap;
@@ -77,7 +78,12 @@ impl Chain {
     }
 
     fn certificate(&self, role: Role) -> Certificate {
-        Certificate { member: self.member, role, request: JoinRequest::new(&self.key), name: b"sealed".to_vec() }
+        Certificate {
+            member: self.member,
+            role,
+            request: JoinRequest::new(&self.key),
+            name: b"sealed".to_vec(),
+        }
     }
 
     fn admission(&self, role: Role) -> Record {
@@ -151,7 +157,8 @@ impl Branch {
             let admission = branch.of(role).admission(role);
             branch.issue(Role::Secretary, &admission);
         }
-        let space = |n: u8, audience| Record::Space { nonce: [n; 16], history: true, padded: false, audience };
+        let space =
+            |n: u8, audience| Record::Space { nonce: [n; 16], history: true, padded: false, audience };
         branch.issue(Role::Secretary, &space(1, Audience::Everyone));
         let audience = Audience::Members(vec![member_id(1), member_id(3), member_id(6)]);
         branch.issue(Role::Secretary, &space(2, audience));
