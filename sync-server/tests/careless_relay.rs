@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use bytes::Bytes;
 use dinh_core::path;
@@ -329,7 +328,7 @@ fn phones_converge_over_a_relay_that_damages_one_item_in_a_hundred() {
         let rng = &mut world.relay.rng;
         log.retain(|_, bytes| {
             let is_run = RawItem::parse(bytes.clone()).unwrap().header().kind == Kind::Run;
-            !is_run || rng.next_u64() % 100 > 0
+            !is_run || !rng.next_u64().is_multiple_of(100)
         });
         let deleted = (all - log.len()) as u64;
         world.relay.reopen(log, head);
