@@ -6,7 +6,8 @@ use dinh_core::replica::{Counters, Event, LinkState, Replica, ReplicaConfig};
 use dinh_core::store::{MemoryStore, Store};
 use dinh_proto::charter::Charter;
 use dinh_proto::ids::{DeviceId, DocId, MemberId, SpaceId};
-use dinh_proto::time::{Timestamp, WallTime};
+use dinh_proto::join::Welcome;
+use dinh_proto::time::WallTime;
 use dinh_server::hub::PeerId;
 
 use super::{NOW, Relay, Role, SignKey, key, phone, put_token, tokens};
@@ -63,10 +64,8 @@ impl Net {
     /// The secretary admits a phone as its own member's, which joins by the welcome.
     pub(crate) fn admit(&mut self, i: usize, role: Role) {
         let (branch, request) = (self.branch, self.p(i).join_request());
-        let device = self.device(i);
         self.p(0).admit_device(branch, member(i), role, request, &format!("phone {i}")).unwrap();
-        let relay = super::relay_key().public();
-        let welcome = self.p(0).welcome(branch, device, relay, "wss://relay.example").unwrap();
+        let welcome = self.welcome(0, i);
         self.p(i).join_by_welcome(&welcome).unwrap();
         self.on(i);
         self.settle();
@@ -104,6 +103,17 @@ impl<S: Store> Net<S> {
 
     pub(crate) fn device(&self, i: usize) -> DeviceId {
         self.nodes[i].phone.device()
+    }
+
+    /// The first space.
+    pub(crate) fn space(&self) -> SpaceId {
+        *self.charter(0).spaces().keys().next().unwrap()
+    }
+
+    /// What a phone shows to another that it has admitted.
+    pub(crate) fn welcome(&self, by: usize, to: usize) -> Welcome {
+        let relay = super::relay_key().public();
+        self.nodes[by].phone.welcome(self.branch, self.device(to), relay, "wss://relay.example").unwrap()
     }
 
     pub(crate) fn charter(&self, i: usize) -> &Charter {
@@ -216,8 +226,4 @@ pub(crate) fn shuffled(n: usize, seed: u64) -> Vec<usize> {
         order.swap(i, (state % (i as u64 + 1)) as usize);
     }
     order
-}
-
-pub(crate) fn after(now: Timestamp, seconds: u64) -> Timestamp {
-    now + Duration::from_secs(seconds)
 }
