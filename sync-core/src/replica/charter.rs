@@ -1,5 +1,7 @@
 //! Branches, spaces, documents: the records that this device issues and the charters that it keeps.
 
+use std::collections::BTreeSet;
+
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
 use dinh_proto::codec::{Reader, Write};
@@ -277,9 +279,16 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    /// Spaces that this device may read, charter spaces first.
+    /// Spaces that this device may read, charter spaces first; also that of a branch whose welcome it has and whose records
+    /// it does not know yet.
     pub(super) fn readable(&self) -> Vec<SpaceId> {
-        let all = self.charters.values().flat_map(|c| c.readable(&self.device));
+        let known: BTreeSet<SpaceId> = self
+            .charters
+            .values()
+            .flat_map(|c| c.readable(&self.device))
+            .chain(self.expected.keys().copied())
+            .collect();
+        let all = known.into_iter();
         let (charters, others): (Vec<_>, Vec<_>) = all.partition(|s| self.charters.contains_key(s));
         charters.into_iter().chain(others).collect()
     }

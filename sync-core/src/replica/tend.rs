@@ -61,7 +61,9 @@ impl<S: Store> Replica<S> {
                 e.issued > 0 && now_s.saturating_sub(e.issued) > limits::KEY_AGE_MAX.as_secs()
             });
             // An officer who is left without the newest key draws another: nobody can lock a space away.
-            if (officer || own_space) && (charter.rotation_due(&space) || is_old || !have) {
+            let due = (officer || own_space) && (charter.rotation_due(&space) || is_old || !have);
+            // A secretary may create a space for others: the first of them draws its key.
+            if due || current.is_none() {
                 rotate.push(space);
                 continue;
             }

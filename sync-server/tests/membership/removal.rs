@@ -98,8 +98,7 @@ fn a_removed_device_is_cut_off_and_what_others_built_on_stays() {
     assert_eq!(net.relay.ear(&key(2)).items.len(), 0);
     // All phones say the same.
     net.assert_same(&[0, 2, 3], &doc, &KEPT);
-    let after: Vec<String> =
-        (0..3).flat_map(|r| [0, 2, 3].map(|i| format!("after {r} by {i}"))).collect();
+    let after: Vec<String> = (0..3).flat_map(|r| [0, 2, 3].map(|i| format!("after {r} by {i}"))).collect();
     let mut elsewhere: Vec<&str> = after.iter().map(String::as_str).collect();
     elsewhere.push("elsewhere, on its own");
     net.assert_same(&[0, 2, 3], &other, &elsewhere);
@@ -126,7 +125,9 @@ fn a_removed_device_is_cut_off_and_what_others_built_on_stays() {
     net.settle();
     net.assert_same(&[0, 2, 3], &doc, &KEPT);
     net.assert_same(&[0, 2, 3], &other, &elsewhere);
-    println!("removed: 0 items and 0 presence after it, 2 late runs on 0 of 3 phones, 1 run kept by who built on it");
+    println!(
+        "removed: 0 items and 0 presence after it, 2 late runs on 0 of 3 phones, 1 run kept by who built on it"
+    );
 }
 
 #[test]
@@ -179,7 +180,10 @@ fn whatever_the_order_of_arrival_all_phones_have_the_same() {
         assert_eq!(phone.replica.counters().refused, 0, "order {seed}");
     }
     assert!(applied_first > 5, "{applied_first}");
-    println!("{orders} orders of {} items ({records} records): one document; in {applied_first} the late runs were applied first", items.len());
+    println!(
+        "{orders} orders of {} items ({records} records): one document; in {applied_first} the late runs were applied first",
+        items.len()
+    );
 }
 
 #[test]
@@ -210,7 +214,8 @@ fn a_back_dated_run_is_refused_everywhere() {
     }
     let mut forged: Vec<RawItem> = forged.into_values().collect();
     forged.sort_by_key(|i| (i.header().author, i.header().n()));
-    let mark = honest.iter().filter(|i| i.header().author.device == victim).filter_map(|i| i.header().n()).max();
+    let mark =
+        honest.iter().filter(|i| i.header().author.device == victim).filter_map(|i| i.header().n()).max();
     let places: Vec<_> = forged.iter().map(|i| i.header().n().cmp(&mark)).collect();
     let within = places.iter().filter(|p| p.is_le()).count();
     assert!(within >= 5 && places.len() - within >= 2, "{places:?}");

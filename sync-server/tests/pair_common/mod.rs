@@ -185,7 +185,8 @@ impl Relay {
         let hello = Hello { cursor: None, backfills: Vec::new() };
         let relay = relay_key().public();
         let session = DeviceSession::new(key, &relay, Binding(binding), [6; 32], hello, self.now.mono);
-        let mut ear = Ear { session, peer, items: Vec::new(), presence: Vec::new(), answers: BTreeMap::new() };
+        let mut ear =
+            Ear { session, peer, items: Vec::new(), presence: Vec::new(), answers: BTreeMap::new() };
         self.hear(&mut ear);
         ear
     }
