@@ -1,12 +1,17 @@
 //! A branch with a device of every role, and chains that issue records as devices do.
 
+mod hostile;
 mod records;
+mod recovery;
+mod roles;
+mod standing;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::record::{
-    Audience, Certificate, EpochRecord, Frontier, JoinRequest, Mark, Reason, Record, Role, Writers, found, recover,
+    Audience, Certificate, EpochRecord, Frontier, JoinRequest, Mark, Reason, Record, Role, Writers, found,
+    recover,
 };
 use super::*;
 use crate::crypto::Wrap;
@@ -77,7 +82,12 @@ impl Chain {
     }
 
     fn certificate(&self, role: Role) -> Certificate {
-        Certificate { member: self.member, role, request: JoinRequest::new(&self.key), name: b"sealed".to_vec() }
+        Certificate {
+            member: self.member,
+            role,
+            request: JoinRequest::new(&self.key),
+            name: b"sealed".to_vec(),
+        }
     }
 
     fn admission(&self, role: Role) -> Record {
@@ -113,6 +123,7 @@ fn pick<'a, T>(rng: &mut ChaCha20Rng, of: &'a [T]) -> &'a T {
 
 /// A branch with one device of each role, a space for everyone, a closed one of the secretary's with the committee's member
 /// and the reviewer's, and in each a document for every kind of writers.
+#[derive(Clone)]
 struct Branch {
     id: SpaceId,
     root: SignKey,
@@ -151,7 +162,8 @@ impl Branch {
             let admission = branch.of(role).admission(role);
             branch.issue(Role::Secretary, &admission);
         }
-        let space = |n: u8, audience| Record::Space { nonce: [n; 16], history: true, padded: false, audience };
+        let space =
+            |n: u8, audience| Record::Space { nonce: [n; 16], history: true, padded: false, audience };
         branch.issue(Role::Secretary, &space(1, Audience::Everyone));
         let audience = Audience::Members(vec![member_id(1), member_id(3), member_id(6)]);
         branch.issue(Role::Secretary, &space(2, audience));
@@ -264,5 +276,5 @@ fn assert_same(a: &Charter, b: &Charter, context: &str) {
     assert_eq!(a.tag(), b.tag(), "{context}");
     let counting = |c: &Charter| c.records().filter(|r| r.counts).map(|r| r.id).collect::<BTreeSet<_>>();
     assert_eq!(counting(a), counting(b), "{context}");
-    assert!(a.view == b.view, "{context}: {:#?}\n{:#?}", a.view, b.view);
+    assert!(a.view() == b.view(), "{context}: {:#?}\n{:#?}", a.view(), b.view());
 }
