@@ -1,6 +1,10 @@
 //! A branch with a device of every role, and chains that issue records as devices do.
 
+mod hostile;
 mod records;
+mod recovery;
+mod roles;
+mod standing;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -119,6 +123,7 @@ fn pick<'a, T>(rng: &mut ChaCha20Rng, of: &'a [T]) -> &'a T {
 
 /// A branch with one device of each role, a space for everyone, a closed one of the secretary's with the committee's member
 /// and the reviewer's, and in each a document for every kind of writers.
+#[derive(Clone)]
 struct Branch {
     id: SpaceId,
     root: SignKey,
@@ -271,5 +276,5 @@ fn assert_same(a: &Charter, b: &Charter, context: &str) {
     assert_eq!(a.tag(), b.tag(), "{context}");
     let counting = |c: &Charter| c.records().filter(|r| r.counts).map(|r| r.id).collect::<BTreeSet<_>>();
     assert_eq!(counting(a), counting(b), "{context}");
-    assert!(a.view == b.view, "{context}: {:#?}\n{:#?}", a.view, b.view);
+    assert!(a.view() == b.view(), "{context}: {:#?}\n{:#?}", a.view(), b.view());
 }

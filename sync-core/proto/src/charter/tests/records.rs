@@ -55,6 +55,7 @@ pub(super) fn samples() -> Vec<(&'static str, Vec<u8>)> {
         record("no upper", Record::Upper { generation: 2, upper: None }),
         ("root", recover(&branch.root, branch.id, 1, new.certificate(Role::Secretary), removals)),
         record("frontier", Record::Frontier { about: ItemId([7; 32]), device, frontier }),
+        record("accept", Record::Accept { certificate: ItemId([7; 32]) }),
     ]
 }
 
@@ -92,7 +93,7 @@ fn every_record_reads_back_as_it_was_written() {
 }
 
 /// Types of records.
-const TYPES: u8 = 15;
+const TYPES: u8 = 16;
 
 #[test]
 fn a_flipped_bit_is_refused_or_is_another_record_with_that_encoding() {
@@ -203,13 +204,12 @@ fn lists_have_one_order_and_their_limits() {
     };
     let bytes = Record::Epoch(Box::new(record)).encode();
     assert!(Record::decode(&bytes).is_ok() && bytes.len() <= limits::CHARTER_RECORD_BYTES_MAX);
+    let two_for_one = vec![wrap_for(&chain.id, 1), wrap_for(&chain.id, 2)];
+    let wraps = |wraps| Record::Wraps { space: SpaceId([1; 16]), epoch: EpochId([1; 16]), wraps }.encode();
+    assert!(Record::decode(&wraps(full.clone())).is_ok());
+    assert!(Record::decode(&wraps(two_for_one)).is_err());
     let one_more = [full, vec![wrap_for(&chain.id, 3)]].concat();
-    assert!(
-        Record::decode(
-            &Record::Wraps { space: SpaceId([1; 16]), epoch: EpochId([1; 16]), wraps: one_more }.encode()
-        )
-        .is_err()
-    );
+    assert!(Record::decode(&wraps(one_more)).is_err());
     for generation in [0, 1] {
         let grant = Record::Grant { space: SpaceId([1; 16]), member: member_id(1), generation }.encode();
         assert_eq!(Record::decode(&grant).is_ok(), generation > 0);
