@@ -176,6 +176,8 @@ impl<S: Store> Replica<S> {
         let mut batch = Batch::default();
         let issued = records.iter().try_for_each(|r| self.issue(branch, &r.encode(), &mut batch));
         let rotated = issued.and_then(|()| self.rotate_where_due(branch, &mut batch));
+        // Who reads more than before gets the keys in the same act.
+        let rotated = rotated.and_then(|()| self.hand_keys(branch, |_, _| true, &mut batch));
         self.settle_charters(None, &mut batch);
         // What was issued before an error counts: it is kept.
         batch.commit(&mut self.store)?;

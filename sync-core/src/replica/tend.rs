@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use dinh_proto::charter::Device;
 use dinh_proto::charter::record::Record;
 use dinh_proto::ids::SpaceId;
 use dinh_proto::keys::DevicePublic;
@@ -52,26 +53,22 @@ impl<S: Store> Replica<S> {
         let (officer, member) = (own.role.is_officer(), own.member);
         let now_s = self.wall.0 / 1_000;
         let mut rotate = Vec::new();
-        let mut wrap: Vec<(SpaceId, Vec<DevicePublic>)> = Vec::new();
         for space in charter.readable(&self.device) {
-            let own_space = charter.spaces().get(&space).is_some_and(|s| s.creator == member);
+            let creator = charter.spaces().get(&space).map(|s| s.creator);
+            let own_space = creator == Some(member);
             let current = charter.current_epoch(&space);
             let have = current.is_some_and(|(id, _)| self.keys.has(&space, &id));
             let is_old = current.is_some_and(|(_, e)| {
                 e.issued > 0 && now_s.saturating_sub(e.issued) > limits::KEY_AGE_MAX.as_secs()
             });
+            // Where neither an officer nor who created the space reads it, its readers see to its keys.
+            let readers = charter.readers(&space);
+            let mut readers = readers.iter().filter_map(|id| charter.device(id));
+            let mut alone = || !readers.any(|d| d.role.is_officer() || creator == Some(d.member));
             // An officer who is left without the newest key draws another: nobody can lock a space away.
-            if (officer || own_space) && (charter.rotation_due(&space) || is_old || !have) {
+            let needed = charter.rotation_due(&space) || is_old || !have;
+            if needed && (officer || own_space || alone()) {
                 rotate.push(space);
-                continue;
-            }
-            let lacking = charter.unwrapped(&space).into_iter().filter_map(|id| charter.devices().get(&id));
-            let for_them: Vec<DevicePublic> = lacking
-                .filter(|d| officer || own_space || d.member == member || d.role.is_officer())
-                .map(|d| d.public)
-                .collect();
-            if have && !for_them.is_empty() {
-                wrap.push((space, for_them));
             }
         }
         let unattested = charter.unattested(&self.device);
@@ -80,9 +77,10 @@ impl<S: Store> Replica<S> {
         for space in rotate {
             result = result.and(self.issue_epoch(branch, space, &mut batch));
         }
-        for (space, devices) in wrap {
-            result = result.and(self.issue_wraps(branch, space, &devices, &mut batch));
-        }
+        let whom = |own_space: bool, d: &Device| {
+            officer || own_space || d.member == member || d.role.is_officer()
+        };
+        result = result.and(self.hand_keys(branch, whom, &mut batch));
         for (removal, device, space) in unattested {
             let frontier =
                 self.frontier(&branch, |chain| chain.space == space && chain.author.device == device)?;
@@ -98,6 +96,31 @@ impl<S: Store> Replica<S> {
             tracing::debug!(%error, "a record that a branch seemed to need was not issued");
         }
         self.rejudge()
+    }
+
+    /// Hands the keys that this device has to devices that lack them, as far as `whom` says (whether the space is this
+    /// device's member's own, the device).
+    pub(super) fn hand_keys(
+        &mut self,
+        branch: SpaceId,
+        whom: impl Fn(bool, &Device) -> bool,
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
+        let Some(charter) = self.charters.get(&branch) else { return Ok(()) };
+        let Some(own) = charter.devices().get(&self.device) else { return Ok(()) };
+        let mut lacking: Vec<(SpaceId, Vec<DevicePublic>)> = Vec::new();
+        for space in charter.readable(&self.device) {
+            let own_space = charter.spaces().get(&space).is_some_and(|s| s.creator == own.member);
+            let have = charter.current_epoch(&space).is_some_and(|(id, _)| self.keys.has(&space, &id));
+            let unwrapped = charter.unwrapped(&space);
+            let devices = unwrapped.iter().filter_map(|id| charter.devices().get(id));
+            let devices: Vec<DevicePublic> =
+                devices.filter(|d| whom(own_space, d)).map(|d| d.public).collect();
+            if have && !devices.is_empty() {
+                lacking.push((space, devices));
+            }
+        }
+        lacking.into_iter().try_for_each(|(space, devices)| self.issue_wraps(branch, space, &devices, batch))
     }
 
     /// Hands the current key of a space to devices.
