@@ -267,6 +267,7 @@ impl<S: Store> Replica<S> {
         self.parked_is_due = true;
         self.charters_due.insert(*branch);
         self.index_spaces(branch);
+        self.offer_again();
         self.push_event(Event::CharterChanged { branch: *branch });
     }
 
