@@ -10,3 +10,5 @@ mod pair_common;
 mod scripted_relay;
 
 mod removal;
+mod roles;
+mod phones;
