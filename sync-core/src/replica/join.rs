@@ -12,6 +12,9 @@ use super::schema::Batch;
 use super::{Event, Replica, ReplicaError};
 use crate::store::{Store, Table};
 
+/// What is kept of a branch whose welcome turned out to be wrong, until the right one comes.
+const FAILED: &[u8] = &[1];
+
 impl<S: Store> Replica<S> {
     /// The welcome for a device that this branch has admitted: what its screen is to scan.
     ///
@@ -36,8 +39,13 @@ impl<S: Store> Replica<S> {
     pub fn join_by_welcome(&mut self, welcome: &Welcome) -> Result<(), ReplicaError> {
         let branch = welcome.branch();
         if self.charters.get(&branch).is_some_and(|c| c.devices().contains_key(&self.device)) {
-            return Ok(());
+            // Shown once more; or the first one was wrong.
+            let failed = self.store.read(|tx| tx.get(Table::Branches, &branch.0))?;
+            if failed.as_deref() != Some(FAILED) {
+                return Ok(());
+            }
         }
+        self.charters_due.insert(branch);
         let mut batch = Batch::default();
         batch.put(Table::Branches, branch.0, welcome.certificate().0);
         self.charters.entry(branch).or_insert_with(|| Charter::new(branch));
@@ -60,6 +68,7 @@ impl<S: Store> Replica<S> {
         } else if about.is_some_and(|device| device != self.device) || own.is_some() {
             // The welcome was made for another phone, or another certificate was slipped in.
             self.expected.remove(branch);
+            batch.put(Table::Branches, branch.0, FAILED.to_vec());
             self.push_event(Event::JoinFailed { branch: *branch });
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! meta          name                                   → value
-//! branches      branch 16                              → nothing, or the id of the certificate that a welcome pinned
+//! branches      branch 16                              → nothing, or the id of the certificate that a welcome pinned, or 1
+//!                                                        if that welcome was wrong
 //! items         space 16 ‖ device 16 ‖ session 8 ‖ n 4 → item
 //! held, covered space 16 ‖ device 16 ‖ session 8       → ranges
 //! snapshots     document 16                            → item
