@@ -246,7 +246,21 @@ impl<S: Store> Replica<S> {
             .filter_map(|(id, e)| Some((e.generation, self.keys.get(space, &id.hint())?.clone())))
             .collect();
         newest.sort_by_key(|(generation, _)| std::cmp::Reverse(*generation));
+        newest.splice(0..0, self.orphaned_keys(branch, space).into_iter().map(|key| (0, key)));
         newest.into_iter().take(limits::EPOCH_PREV_MAX).map(|(_, key)| key).collect()
+    }
+
+    /// Keys that are here and that no epoch leads to which counts: who drew them was removed before it did. What was written
+    /// under them in good faith stays, so newcomers must get them.
+    pub(super) fn orphaned_keys(&self, branch: &SpaceId, space: &SpaceId) -> Vec<SpaceKey> {
+        let Some(charter) = self.charters.get(branch).filter(|c| c.has_history(space)) else {
+            return Vec::new();
+        };
+        let led_to: BTreeSet<EpochId> = charter
+            .epochs(space)
+            .flat_map(|(id, e)| e.prev.iter().map(|s| s.epoch).chain([id]))
+            .collect();
+        self.keys.of(space).filter(|key| !led_to.contains(&key.id())).cloned().collect()
     }
 
     pub(super) fn wraps(

@@ -66,7 +66,8 @@ impl<S: Store> Replica<S> {
             let mut readers = readers.iter().filter_map(|id| charter.device(id));
             let mut alone = || !readers.any(|d| d.role.is_officer() || creator == Some(d.member));
             // An officer who is left without the newest key draws another: nobody can lock a space away.
-            let needed = charter.rotation_due(&space) || is_old || !have;
+            let orphans = || !self.orphaned_keys(&branch, &space).is_empty();
+            let needed = charter.rotation_due(&space) || is_old || !have || orphans();
             if needed && (officer || own_space || alone()) {
                 rotate.push(space);
             }
