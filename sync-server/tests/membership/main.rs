@@ -11,4 +11,5 @@ mod scripted_relay;
 
 mod removal;
 mod roles;
+mod joining;
 mod phones;
