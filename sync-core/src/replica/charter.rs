@@ -55,6 +55,9 @@ impl<S: Store> Replica<S> {
         batch.put(Table::Branches, branch.0, Vec::new());
         self.charters.insert(branch, Charter::new(branch));
         self.issue(branch, &payload, &mut batch)?;
+        if let Some(own) = self.charters.get(&branch).and_then(|c| c.certificate_of(&self.device)) {
+            self.pin(&branch, own, &mut batch);
+        }
         self.issue_epoch_of(branch, branch, key, &mut batch)?;
         self.settle_charters(None, &mut batch);
         batch.commit(&mut self.store)?;
@@ -97,7 +100,7 @@ impl<S: Store> Replica<S> {
         let shared: Vec<SpaceId> = charter.readable(&public.id()).intersection(&own).copied().collect();
         let mut result = Ok(());
         for space in shared {
-            result = result.and(self.hand_keys(branch, space, &[public], &mut batch));
+            result = result.and(self.hand_keys_of(branch, space, &[public], &mut batch));
         }
         self.settle_charters(None, &mut batch);
         batch.commit(&mut self.store)?;
@@ -160,7 +163,7 @@ impl<S: Store> Replica<S> {
         let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
         let devices: Vec<_> =
             charter.devices().values().filter(|d| d.member == member).map(|d| d.public).collect();
-        let result = self.hand_keys(branch, space, &devices, &mut batch);
+        let result = self.hand_keys_of(branch, space, &devices, &mut batch);
         self.settle_charters(None, &mut batch);
         batch.commit(&mut self.store)?;
         result
@@ -269,6 +272,7 @@ impl<S: Store> Replica<S> {
         self.parked_is_due = true;
         self.charters_due.insert(*branch);
         self.index_spaces(branch);
+        self.offer_again();
         self.push_event(Event::CharterChanged { branch: *branch });
     }
 
@@ -360,6 +364,9 @@ impl<S: Store> Replica<S> {
         self.charters_due.insert(branch);
         let mut batch = Batch::default();
         batch.put(Table::Branches, branch.0, Vec::new());
+        if let Some(own) = self.charters.get(&branch).and_then(|c| c.certificate_of(&self.device)) {
+            self.pin(&branch, own, &mut batch);
+        }
         accepted.sort_by_key(|i| (i.header().author, i.header().n()));
         for item in &accepted {
             self.keep_own(item, &mut batch);

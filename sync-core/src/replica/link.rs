@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use dinh_proto::channel::Binding;
+use dinh_proto::charter::Standing;
 use dinh_proto::error::{CloseCode, Fate, RejectCode, SessionError};
 use dinh_proto::ids::{Author, Cursor, ItemId, Seq, SpaceId};
-use dinh_proto::item::SpaceSum;
+use dinh_proto::item::{Kind, SpaceSum};
 use dinh_proto::keys::RelayPublic;
 use dinh_proto::limits;
 use dinh_proto::ranges::Ranges;
@@ -404,9 +405,41 @@ impl<S: Store> Replica<S> {
                 link.held_back.insert(id);
                 link.retry_at = Some(link.retry_at.unwrap_or(now.mono + limits::RETRY_LATER));
             }
+            // This device may, by all that it knows: the relay knows of a record that did not come (that removed this
+            // device, say), or is wrong. A later record may undo it: nothing is given up before.
+            Fate::Never if code == RejectCode::NotAuthorised && self.may_by_own_charter(order)? => {
+                if let Some(link) = &mut self.link {
+                    link.held_back.insert(id);
+                }
+            }
             Fate::Never => self.refused_for_good(order, id, code, detail)?,
         }
         Ok(())
+    }
+
+    /// Whether this device's charters say that an own item of the outbox counts.
+    fn may_by_own_charter(&self, order: u64) -> Result<bool, ReplicaError> {
+        let Some(Outgoing::Item(key)) = self.outbox.get(&order).map(|entry| entry.what) else {
+            return Ok(false);
+        };
+        let Some(item) = self.read_item(&key.chain, key.n)? else { return Ok(false) };
+        let (header, id) = (item.header(), item.id());
+        let own = header.author.device == self.device;
+        let charter = self.branch_charter(&header.space).filter(|_| own);
+        Ok(charter.is_some_and(|charter| match header.kind {
+            Kind::Charter => charter.counts(&id),
+            _ => {
+                let now = charter.authorise_author(&self.device, &header.space, &header.doc);
+                now.is_ok() && charter.standing(header, id.link()) == Ok(Standing::Accepted)
+            }
+        }))
+    }
+
+    /// A charter changed: what was refused by the old one is offered again.
+    pub(super) fn offer_again(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.held_back.clear();
+        }
     }
 
     fn refused_for_good(

@@ -8,7 +8,7 @@ use dinh_proto::charter::record::{
     Certificate, EpochRecord, Frontier, JoinRequest, Mark, Reason, Record, Role, recover,
 };
 use dinh_proto::crypto::{SealedKey, SpaceKey, Wrap, WrapContext};
-use dinh_proto::ids::{ChainId, DeviceId, MemberId, SpaceId};
+use dinh_proto::ids::{ChainId, DeviceId, EpochId, MemberId, SpaceId};
 use dinh_proto::item::{HEADER_BYTES, Header, SignedHeader};
 use dinh_proto::keys::{DevicePublic, SignKey};
 use dinh_proto::limits;
@@ -176,6 +176,8 @@ impl<S: Store> Replica<S> {
         let mut batch = Batch::default();
         let issued = records.iter().try_for_each(|r| self.issue(branch, &r.encode(), &mut batch));
         let rotated = issued.and_then(|()| self.rotate_where_due(branch, &mut batch));
+        // Who reads more than before gets the keys in the same act.
+        let rotated = rotated.and_then(|()| self.hand_keys(branch, |_, _| true, &mut batch));
         self.settle_charters(None, &mut batch);
         // What was issued before an error counts: it is kept.
         batch.commit(&mut self.store)?;
@@ -243,7 +245,19 @@ impl<S: Store> Replica<S> {
             .filter_map(|(id, e)| Some((e.generation, self.keys.get(space, &id.hint())?.clone())))
             .collect();
         newest.sort_by_key(|(generation, _)| std::cmp::Reverse(*generation));
+        newest.splice(0..0, self.orphaned_keys(branch, space).into_iter().map(|key| (0, key)));
         newest.into_iter().take(limits::EPOCH_PREV_MAX).map(|(_, key)| key).collect()
+    }
+
+    /// Keys that are here and that no epoch leads to which counts: who drew them was removed before it did. What was written
+    /// under them in good faith stays, so newcomers must get them.
+    pub(super) fn orphaned_keys(&self, branch: &SpaceId, space: &SpaceId) -> Vec<SpaceKey> {
+        let Some(charter) = self.charters.get(branch).filter(|c| c.has_history(space)) else {
+            return Vec::new();
+        };
+        let led_to: BTreeSet<EpochId> =
+            charter.epochs(space).flat_map(|(id, e)| e.prev.iter().map(|s| s.epoch).chain([id])).collect();
+        self.keys.of(space).filter(|key| !led_to.contains(&key.id())).cloned().collect()
     }
 
     pub(super) fn wraps(

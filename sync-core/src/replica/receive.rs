@@ -364,7 +364,7 @@ impl<S: Store> Replica<S> {
     pub(super) fn apply_received(&mut self, now: Now, doc: &DocId) -> Result<(), ReplicaError> {
         if self.open.contains_key(doc) {
             // Typing that is not under composition is committed first, so that it keeps its place.
-            self.flush_typing_of(doc, now.wall)?;
+            self.flush_typing_or_drop(doc, now.wall)?;
             self.advance(doc, true)
         } else {
             self.push_event(Event::DocumentReset { doc: *doc });

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use dinh_proto::charter::Device;
 use dinh_proto::charter::record::Record;
 use dinh_proto::ids::{EpochId, SpaceId};
 use dinh_proto::keys::DevicePublic;
@@ -19,8 +20,8 @@ use crate::store::Store;
 impl<S: Store> Replica<S> {
     /// Charters changed: keys are looked for, the app hears of devices, and this device soon looks what is needed of it.
     pub(super) fn settle_charters(&mut self, now: Option<Timestamp>, batch: &mut Batch) {
-        for branch in std::mem::take(&mut self.charters_due) {
-            self.check_expected(&branch, batch);
+        while let Some(branch) = self.charters_due.pop_first() {
+            self.check_certificate(&branch, batch);
             self.learn_keys(&branch, batch);
             self.tell_devices(&branch);
             if let Some(now) = now {
@@ -52,31 +53,23 @@ impl<S: Store> Replica<S> {
         let (officer, member) = (own.role.is_officer(), own.member);
         let now_s = self.wall.0 / 1_000;
         let mut rotate = Vec::new();
-        let mut wrap: Vec<(SpaceId, EpochId, Vec<DevicePublic>)> = Vec::new();
         for space in charter.readable(&self.device) {
-            let own_space = charter.spaces().get(&space).is_some_and(|s| s.creator == member);
+            let creator = charter.spaces().get(&space).map(|s| s.creator);
+            let own_space = creator == Some(member);
             let current = charter.current_epoch(&space);
             let have = current.is_some_and(|(id, _)| self.keys.has(&space, &id));
             let is_old = current.is_some_and(|(_, e)| {
                 e.issued > 0 && now_s.saturating_sub(e.issued) > limits::KEY_AGE_MAX.as_secs()
             });
+            // Where neither an officer nor who created the space reads it, its readers see to its keys.
+            let readers = charter.readers(&space);
+            let mut readers = readers.iter().filter_map(|id| charter.device(id));
+            let mut alone = || !readers.any(|d| d.role.is_officer() || creator == Some(d.member));
             // An officer who is left without the newest key draws another: nobody can lock a space away.
-            let due = (officer || own_space) && (charter.rotation_due(&space) || is_old || !have);
-            // A secretary may create a space for others: the first of them draws its key.
-            if due || current.is_none() {
+            let orphans = || !self.orphaned_keys(&branch, &space).is_empty();
+            let needed = charter.rotation_due(&space) || is_old || !have || orphans();
+            if needed && (officer || own_space || alone()) {
                 rotate.push(space);
-                continue;
-            }
-            for epoch in charter.needed_epochs(&space).into_iter().filter(|id| self.keys.has(&space, id)) {
-                let lacking = charter.unwrapped(&space, &epoch).into_iter();
-                let for_them: Vec<DevicePublic> = lacking
-                    .filter_map(|id| charter.devices().get(&id))
-                    .filter(|d| officer || own_space || d.member == member || d.role.is_officer())
-                    .map(|d| d.public)
-                    .collect();
-                if !for_them.is_empty() {
-                    wrap.push((space, epoch, for_them));
-                }
             }
         }
         let unattested = charter.unattested(&self.device);
@@ -85,9 +78,9 @@ impl<S: Store> Replica<S> {
         for space in rotate {
             result = result.and(self.issue_epoch(branch, space, &mut batch));
         }
-        for (space, epoch, devices) in wrap {
-            result = result.and(self.issue_wraps(branch, space, epoch, &devices, &mut batch));
-        }
+        let whom =
+            |own_space: bool, d: &Device| officer || own_space || d.member == member || d.role.is_officer();
+        result = result.and(self.hand_keys(branch, whom, &mut batch));
         for (removal, device, space) in unattested {
             let frontier =
                 self.frontier(&branch, |chain| chain.space == space && chain.author.device == device)?;
@@ -105,8 +98,36 @@ impl<S: Store> Replica<S> {
         self.rejudge()
     }
 
-    /// Hands devices the keys of a space that they need, as far as they are here.
+    /// Hands the keys that this device has to devices that lack them, as far as `whom` says (whether the space is this
+    /// device's member's own, the device).
     pub(super) fn hand_keys(
+        &mut self,
+        branch: SpaceId,
+        whom: impl Fn(bool, &Device) -> bool,
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
+        let Some(charter) = self.charters.get(&branch) else { return Ok(()) };
+        let Some(own) = charter.devices().get(&self.device) else { return Ok(()) };
+        let mut lacking: Vec<(SpaceId, EpochId, Vec<DevicePublic>)> = Vec::new();
+        for space in charter.readable(&self.device) {
+            let own_space = charter.spaces().get(&space).is_some_and(|s| s.creator == own.member);
+            for epoch in charter.needed_epochs(&space).into_iter().filter(|id| self.keys.has(&space, id)) {
+                let unwrapped = charter.unwrapped(&space, &epoch);
+                let devices = unwrapped.iter().filter_map(|id| charter.devices().get(id));
+                let devices: Vec<DevicePublic> =
+                    devices.filter(|d| whom(own_space, d)).map(|d| d.public).collect();
+                if !devices.is_empty() {
+                    lacking.push((space, epoch, devices));
+                }
+            }
+        }
+        lacking
+            .into_iter()
+            .try_for_each(|(space, epoch, devices)| self.issue_wraps(branch, space, epoch, &devices, batch))
+    }
+
+    /// Hands devices the keys of a space that they need, as far as they are here.
+    pub(super) fn hand_keys_of(
         &mut self,
         branch: SpaceId,
         space: SpaceId,

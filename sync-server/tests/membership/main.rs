@@ -9,4 +9,7 @@ mod pair_common;
 #[path = "../../../sync-core/tests/scripted_relay/mod.rs"]
 mod scripted_relay;
 
+mod joining;
+mod phones;
 mod removal;
+mod roles;
