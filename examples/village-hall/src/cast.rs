@@ -303,7 +303,10 @@ mod tests {
         assert_eq!((new, cast.phone_of("m02")), (12, before.phone_of("m02")));
         assert_eq!(cast.people[new].member, "m02");
         for space in &cast.spaces {
-            assert_eq!(space.phones.contains(&new), before.space(&space.name).phones.contains(&before.phone_of("m02")));
+            assert_eq!(
+                space.phones.contains(&new),
+                before.space(&space.name).phones.contains(&before.phone_of("m02"))
+            );
         }
     }
 

@@ -140,23 +140,22 @@ impl Engine for Dinh {
             loop {
                 match events.next().await {
                     Some(Event::Joined { .. }) => return Ok(()),
-                    Some(Event::JoinFailed { .. }) => return Err(failed("the branch is not what the code says")),
+                    Some(Event::JoinFailed { .. }) => {
+                        return Err(failed("the branch is not what the code says"));
+                    }
                     Some(_) => {}
                     None => return Err(failed("the client ended")),
                 }
             }
         };
-        tokio::time::timeout(JOIN_TIMEOUT, joined).await.map_err(|_| failed("the relay does not bring the branch"))??;
+        tokio::time::timeout(JOIN_TIMEOUT, joined)
+            .await
+            .map_err(|_| failed("the relay does not bring the branch"))??;
         std::fs::write(self.directory.join(RELAY_FILE), relay).map_err(failed)?;
         self.learn_spaces(spaces)
     }
 
-    async fn remove(
-        &mut self,
-        card: &str,
-        person: &Person,
-        departure: Departure,
-    ) -> Result<(), EngineError> {
+    async fn remove(&mut self, card: &str, person: &Person, departure: Departure) -> Result<(), EngineError> {
         let (client, branch) = (self.client()?, self.branch().await?);
         let device = Code::from_link(card).and_then(Code::into_join).map_err(failed)?.public.id();
         match departure {

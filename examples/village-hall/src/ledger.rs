@@ -91,8 +91,11 @@ impl Ledger {
     }
 
     fn pick(&self, wanted: impl Fn(&Edit) -> bool) -> Vec<Lost> {
-        let named =
-            |(step, edit): (&u32, &Edit)| Lost { step: *step, phone: edit.phone, action: edit.action.clone() };
+        let named = |(step, edit): (&u32, &Edit)| Lost {
+            step: *step,
+            phone: edit.phone,
+            action: edit.action.clone(),
+        };
         self.edits.iter().filter(|(_, edit)| wanted(edit)).map(named).collect()
     }
 
@@ -330,7 +333,11 @@ mod tests {
         assert_eq!((account.saved_count(), account.shut_out_count()), (1, 2));
         assert_eq!(account.saved_on(&BTreeSet::from([0])), 1);
         assert_eq!(lost(&account, json!({"text": "before."}), &[]), [0u32; 0]);
-        assert_eq!(lost(&account, json!({"text": "after."}), &[]), [0], "what came before the removal is owed");
+        assert_eq!(
+            lost(&account, json!({"text": "after."}), &[]),
+            [0],
+            "what came before the removal is owed"
+        );
         assert_eq!(leaked(json!({"text": "before."})), [0u32; 0]);
         assert_eq!(leaked(json!({"text": "before. after."})), [1]);
         assert_eq!(leaked(json!({"text": "never confirmed."})), [2]);

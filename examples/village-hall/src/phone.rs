@@ -157,9 +157,7 @@ pub async fn serve<E: Engine>(
 async fn obey<E: Engine>(engine: &mut E, command: Command) -> Result<Reply, EngineError> {
     Ok(match command {
         Command::Start(start) => Reply::Ready { card: engine.start(&start).await? },
-        Command::Found { people, spaces } => {
-            Reply::Founded { spaces: engine.found(&people, &spaces).await? }
-        }
+        Command::Found { people, spaces } => Reply::Founded { spaces: engine.found(&people, &spaces).await? },
         Command::Admit { card, person, relay } => {
             Reply::Admitted { welcome: engine.admit(&card, &person, &relay).await? }
         }
@@ -435,8 +433,12 @@ mod tests {
 
     #[tokio::test]
     async fn serves_lines_and_answers_failures() {
-        let commands =
-            [Command::Status, Command::Join { welcome: String::new(), spaces: BTreeMap::new() }, Command::Quit, Command::Status];
+        let commands = [
+            Command::Status,
+            Command::Join { welcome: String::new(), spaces: BTreeMap::new() },
+            Command::Quit,
+            Command::Status,
+        ];
         let mut input = String::from("noise\n");
         for (id, command) in (1..).zip(commands) {
             input.push_str(&serde_json::to_string(&Request { id, command }).unwrap());

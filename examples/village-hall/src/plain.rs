@@ -130,12 +130,17 @@ mod tests {
         phrases.add("ừ");
         phrases.add_document(&json!({"a": [{"text": "Chi bộ nhất trí với all the rest"}], "n": 1}));
         let found: BTreeSet<&str> = phrases.all.iter().map(String::as_str).collect();
-        assert_eq!(found, ["Hoàng Văn Thiết", "bộ nhất", "nhất trí", "trí với", "với all", "Chi bộ"].into(), "the short word is not there");
+        assert_eq!(
+            found,
+            ["Hoàng Văn Thiết", "bộ nhất", "nhất trí", "trí với", "với all", "Chi bộ"].into(),
+            "the short word is not there"
+        );
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("below")).unwrap();
         fs::write(directory.path().join("clean"), [0xA5; 4096]).unwrap();
         assert_eq!(phrases.search(directory.path()).unwrap().hits, 0);
-        let noise = [&[7; 100][..], "chi bộ nhất trí".as_bytes(), &[9; 3], "Hoàng Văn Thiết".as_bytes()].concat();
+        let noise =
+            [&[7; 100][..], "chi bộ nhất trí".as_bytes(), &[9; 3], "Hoàng Văn Thiết".as_bytes()].concat();
         fs::write(directory.path().join("below").join("log"), &noise).unwrap();
         let search = phrases.search(directory.path()).unwrap();
         assert_eq!((search.files, search.bytes, search.hits), (2, 4096 + noise.len() as u64, 3));

@@ -397,7 +397,9 @@ impl Writer<'_> {
             self.append("21:09", recorder, "minutes", "assignments", task);
         }
         self.say("21:10", "Thư ký đọc lại biên bản, chi bộ góp ý.", "The recorder reads the minutes back.");
-        for phone in (0..self.cast.people.len()).filter(|phone| !self.gone.contains(phone)).collect::<Vec<_>>() {
+        for phone in
+            (0..self.cast.people.len()).filter(|phone| !self.gone.contains(phone)).collect::<Vec<_>>()
+        {
             let action = self.extras.remark(&self.cast, self.fixtures, phone);
             let at = self.clock("21:11") + self.extras.below(2 * self.options.minute_ms);
             self.push(at, What::Edit { phone, action });

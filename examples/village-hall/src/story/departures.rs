@@ -9,7 +9,8 @@ impl Writer<'_> {
     /// Between the return after the cut and the votes. Meetings of two or three phones have nobody to spare, those of four only one.
     pub(super) fn departures(&mut self) {
         let held = [self.cast.phone_of("m01"), self.cast.phone_of("m04"), self.cast.late_phone()];
-        let mut free: Vec<usize> = (0..self.cast.people.len()).filter(|phone| !held.contains(phone)).collect();
+        let mut free: Vec<usize> =
+            (0..self.cast.people.len()).filter(|phone| !held.contains(phone)).collect();
         let mut pick = |writer: &mut Self| {
             let index = usize::try_from(writer.extras.below(free.len() as u64)).unwrap_or(0);
             (index < free.len()).then(|| free.swap_remove(index))
@@ -70,7 +71,10 @@ impl Writer<'_> {
     fn attempts(&mut self, time: &str, phone: usize, times: usize) {
         for _ in 0..times {
             let action = self.extras.draw(&self.cast, self.fixtures, phone);
-            debug_assert!(matches!(action, Action::Append { .. } | Action::Insert { .. }), "has a mark of its own");
+            debug_assert!(
+                matches!(action, Action::Append { .. } | Action::Insert { .. }),
+                "has a mark of its own"
+            );
             self.edit(time, phone, action);
         }
     }

@@ -36,11 +36,7 @@ fn every_phone_edits_while_the_wifi_is_gone_whatever_the_size() {
                 cast.add_phone_of(owner);
             }
             if let What::Edit { phone, action } = &step.what {
-                assert!(
-                    cast.readers(action.doc()).contains(phone),
-                    "{phone} may not write {}",
-                    action.doc()
-                );
+                assert!(cast.readers(action.doc()).contains(phone), "{phone} may not write {}", action.doc());
             }
         }
     }
