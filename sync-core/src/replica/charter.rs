@@ -95,7 +95,7 @@ impl<S: Store> Replica<S> {
         let shared: Vec<SpaceId> = charter.readable(&public.id()).intersection(&own).copied().collect();
         let mut result = Ok(());
         for space in shared {
-            result = result.and(self.issue_wraps(branch, space, &[public], &mut batch));
+            result = result.and(self.hand_keys(branch, space, &[public], &mut batch));
         }
         self.settle_charters(None, &mut batch);
         batch.commit(&mut self.store)?;
@@ -158,7 +158,7 @@ impl<S: Store> Replica<S> {
         let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
         let devices: Vec<_> =
             charter.devices().values().filter(|d| d.member == member).map(|d| d.public).collect();
-        let result = self.issue_wraps(branch, space, &devices, &mut batch);
+        let result = self.hand_keys(branch, space, &devices, &mut batch);
         self.settle_charters(None, &mut batch);
         batch.commit(&mut self.store)?;
         result

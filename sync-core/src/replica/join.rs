@@ -4,9 +4,10 @@
 
 use dinh_proto::charter::Charter;
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::{DeviceId, ItemId, SpaceId};
+use dinh_proto::ids::{DeviceId, ItemId, Seq, SpaceId};
 use dinh_proto::join::Welcome;
 use dinh_proto::keys::RelayPublic;
+use dinh_proto::wire::Fetch;
 
 use super::schema::Batch;
 use super::{Event, Replica, ReplicaError};
@@ -43,6 +44,10 @@ impl<S: Store> Replica<S> {
         self.charters.entry(branch).or_insert_with(|| Charter::new(branch));
         self.expected.insert(branch, welcome.certificate());
         self.index_spaces(&branch);
+        // A device that already follows another branch has a cursor: what lies before it must be fetched.
+        if let Some(cursor) = self.cursor {
+            self.begin_backfill(Fetch { space: branch, from: Seq(0), to: cursor.seq }, &mut batch);
+        }
         batch.commit(&mut self.store)?;
         self.take_parked()
     }

@@ -46,6 +46,10 @@ pub(super) struct Link {
     pub(super) haves: BTreeMap<SpaceId, BTreeMap<Author, Ranges>>,
     /// Items that the relay lacks although this device has no acknowledgement outstanding for them.
     pub(super) extras: VecDeque<Extra>,
+    /// Extras that were refused for now: they are offered again with what else was.
+    pub(super) extras_held_back: Vec<Extra>,
+    /// Spaces of which the relay did not take everything: they are compared again on the next connection.
+    not_taken: BTreeSet<SpaceId>,
     /// Extras that were sent and not answered.
     pub(super) extras_sent: BTreeMap<ItemId, Extra>,
     /// Spaces of which extras were queued on this connection and not all answered.
@@ -91,6 +95,8 @@ impl<S: Store> Replica<S> {
             have_is_complete: false,
             haves: BTreeMap::new(),
             extras: VecDeque::new(),
+            extras_held_back: Vec::new(),
+            not_taken: BTreeSet::new(),
             extras_sent: BTreeMap::new(),
             uploading: BTreeSet::new(),
             rechecked: false,
@@ -136,6 +142,7 @@ impl<S: Store> Replica<S> {
             if link.retry_at.is_some_and(|at| at <= now.mono) {
                 link.retry_at = None;
                 link.held_back.clear();
+                link.extras.extend(link.extras_held_back.drain(..));
             }
         }
         self.reconcile_when_due(now.mono);
@@ -283,9 +290,9 @@ impl<S: Store> Replica<S> {
     /// are on their way that the relay may have got from elsewhere too. Their answers will tell.
     fn is_uncertain(&self, space: &SpaceId) -> bool {
         let Some(link) = &self.link else { return true };
-        let on_the_way =
-            || link.extras.iter().chain(link.extras_sent.values()).any(|e| e.key.chain.space == *space);
-        self.backfills.contains_key(space) || on_the_way()
+        let extras = link.extras.iter().chain(&link.extras_held_back).chain(link.extras_sent.values());
+        let mut on_the_way = extras.map(|e| e.key.chain.space);
+        self.backfills.contains_key(space) || on_the_way.any(|s| s == *space)
     }
 
     /// The checksum of what the relay should have: everything known here that is not in the outbox, and what waits
@@ -327,10 +334,13 @@ impl<S: Store> Replica<S> {
     /// If every extra was answered, the relay has what this device has.
     fn finish_upload(&mut self, batch: &mut Batch) {
         let Some(link) = &mut self.link else { return };
-        if link.uploading.is_empty() || !link.extras.is_empty() || !link.extras_sent.is_empty() {
+        let waits =
+            !link.extras.is_empty() || !link.extras_held_back.is_empty() || !link.extras_sent.is_empty();
+        if link.uploading.is_empty() || waits {
             return;
         }
-        let uploaded = std::mem::take(&mut link.uploading);
+        let mut uploaded = std::mem::take(&mut link.uploading);
+        uploaded.retain(|space| !link.not_taken.contains(space));
         self.change_recheck(batch, |recheck| recheck.retain(|space| !uploaded.contains(space)));
     }
 
@@ -369,9 +379,18 @@ impl<S: Store> Replica<S> {
         let Some(link) = &mut self.link else { return Ok(()) };
         if let Some(extra) = link.extras_sent.remove(&id)
             && code.fate() == Fate::Later
-            && extra.attempts < EXTRA_ATTEMPTS_MAX
         {
-            link.extras.push_back(Extra { attempts: extra.attempts + 1, ..extra });
+            // What it waits for may be among the extras behind it; what the relay has no room for, time may help.
+            let at_once =
+                matches!(code, RejectCode::UnknownAuthor | RejectCode::UnknownTarget | RejectCode::Gap);
+            if !at_once {
+                link.extras_held_back.push(extra);
+                link.retry_at.get_or_insert(now.mono + limits::RETRY_LATER);
+            } else if extra.attempts < EXTRA_ATTEMPTS_MAX {
+                link.extras.push_back(Extra { attempts: extra.attempts + 1, ..extra });
+            } else {
+                link.not_taken.insert(extra.key.chain.space);
+            }
         }
         link.offered.remove(&id);
         let mut batch = Batch::default();

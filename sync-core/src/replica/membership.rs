@@ -8,7 +8,7 @@ use dinh_proto::charter::record::{
     Certificate, EpochRecord, Frontier, JoinRequest, Mark, Reason, Record, Role, recover,
 };
 use dinh_proto::crypto::{SealedKey, SpaceKey, Wrap, WrapContext};
-use dinh_proto::ids::{ChainId, DeviceId, EpochId, MemberId, SpaceId};
+use dinh_proto::ids::{ChainId, DeviceId, MemberId, SpaceId};
 use dinh_proto::item::{HEADER_BYTES, Header, SignedHeader};
 use dinh_proto::keys::{DevicePublic, SignKey};
 use dinh_proto::limits;
@@ -236,11 +236,10 @@ impl<S: Store> Replica<S> {
     /// The keys of the epochs that no other epoch leads back to: who has these has all.
     fn newest_epochs(&self, branch: &SpaceId, space: &SpaceId) -> Vec<SpaceKey> {
         let Some(charter) = self.charters.get(branch) else { return Vec::new() };
-        let followed: BTreeSet<EpochId> =
-            charter.epochs(space).flat_map(|(_, e)| e.prev.iter().map(|s| s.epoch)).collect();
+        let needed = charter.needed_epochs(space);
         let mut newest: Vec<(u32, SpaceKey)> = charter
             .epochs(space)
-            .filter(|(id, _)| !followed.contains(id))
+            .filter(|(id, _)| needed.contains(id))
             .filter_map(|(id, e)| Some((e.generation, self.keys.get(space, &id.hint())?.clone())))
             .collect();
         newest.sort_by_key(|(generation, _)| std::cmp::Reverse(*generation));

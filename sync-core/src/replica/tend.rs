@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use dinh_proto::charter::record::Record;
-use dinh_proto::ids::SpaceId;
+use dinh_proto::ids::{EpochId, SpaceId};
 use dinh_proto::keys::DevicePublic;
 use dinh_proto::limits;
 use dinh_proto::time::Timestamp;
@@ -52,7 +52,7 @@ impl<S: Store> Replica<S> {
         let (officer, member) = (own.role.is_officer(), own.member);
         let now_s = self.wall.0 / 1_000;
         let mut rotate = Vec::new();
-        let mut wrap: Vec<(SpaceId, Vec<DevicePublic>)> = Vec::new();
+        let mut wrap: Vec<(SpaceId, EpochId, Vec<DevicePublic>)> = Vec::new();
         for space in charter.readable(&self.device) {
             let own_space = charter.spaces().get(&space).is_some_and(|s| s.creator == member);
             let current = charter.current_epoch(&space);
@@ -65,13 +65,16 @@ impl<S: Store> Replica<S> {
                 rotate.push(space);
                 continue;
             }
-            let lacking = charter.unwrapped(&space).into_iter().filter_map(|id| charter.devices().get(&id));
-            let for_them: Vec<DevicePublic> = lacking
-                .filter(|d| officer || own_space || d.member == member || d.role.is_officer())
-                .map(|d| d.public)
-                .collect();
-            if have && !for_them.is_empty() {
-                wrap.push((space, for_them));
+            for epoch in charter.needed_epochs(&space).into_iter().filter(|id| self.keys.has(&space, id)) {
+                let lacking = charter.unwrapped(&space, &epoch).into_iter();
+                let for_them: Vec<DevicePublic> = lacking
+                    .filter_map(|id| charter.devices().get(&id))
+                    .filter(|d| officer || own_space || d.member == member || d.role.is_officer())
+                    .map(|d| d.public)
+                    .collect();
+                if !for_them.is_empty() {
+                    wrap.push((space, epoch, for_them));
+                }
             }
         }
         let unattested = charter.unattested(&self.device);
@@ -80,8 +83,8 @@ impl<S: Store> Replica<S> {
         for space in rotate {
             result = result.and(self.issue_epoch(branch, space, &mut batch));
         }
-        for (space, devices) in wrap {
-            result = result.and(self.issue_wraps(branch, space, &devices, &mut batch));
+        for (space, epoch, devices) in wrap {
+            result = result.and(self.issue_wraps(branch, space, epoch, &devices, &mut batch));
         }
         for (removal, device, space) in unattested {
             let frontier =
@@ -100,8 +103,8 @@ impl<S: Store> Replica<S> {
         self.rejudge()
     }
 
-    /// Hands the current key of a space to devices.
-    pub(super) fn issue_wraps(
+    /// Hands devices the keys of a space that they need, as far as they are here.
+    pub(super) fn hand_keys(
         &mut self,
         branch: SpaceId,
         space: SpaceId,
@@ -109,7 +112,18 @@ impl<S: Store> Replica<S> {
         batch: &mut Batch,
     ) -> Result<(), ReplicaError> {
         let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
-        let Some((epoch, _)) = charter.current_epoch(&space) else { return Ok(()) };
+        let needed = charter.needed_epochs(&space);
+        needed.into_iter().try_for_each(|epoch| self.issue_wraps(branch, space, epoch, devices, batch))
+    }
+
+    fn issue_wraps(
+        &mut self,
+        branch: SpaceId,
+        space: SpaceId,
+        epoch: EpochId,
+        devices: &[DevicePublic],
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
         let Some(key) = self.keys.get(&space, &epoch.hint()).cloned() else { return Ok(()) };
         for some in devices.chunks(limits::WRAPS_PER_RECORD_MAX) {
             let wraps = self.wraps(&branch, &space, &key, some);

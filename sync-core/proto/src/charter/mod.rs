@@ -188,9 +188,22 @@ impl Charter {
         self.epochs(space).max_by_key(|(id, epoch)| (epoch.generation, *id))
     }
 
-    /// Readers of a space for whom the current epoch's key is not here.
-    pub fn unwrapped(&self, space: &SpaceId) -> Vec<DeviceId> {
-        let Some((_, epoch)) = self.current_epoch(space) else { return Vec::new() };
+    /// The epochs whose keys a reader must be handed to have all that it may: in a space with history those that no other
+    /// epoch leads back to, else the current one.
+    pub fn needed_epochs(&self, space: &SpaceId) -> BTreeSet<EpochId> {
+        if !self.has_history(space) {
+            return self.current_epoch(space).map(|(id, _)| id).into_iter().collect();
+        }
+        let followed: BTreeSet<EpochId> =
+            self.epochs(space).flat_map(|(_, e)| e.prev.iter().map(|s| s.epoch)).collect();
+        self.epochs(space).map(|(id, _)| id).filter(|id| !followed.contains(id)).collect()
+    }
+
+    /// Readers of a space for whom an epoch's key is not here.
+    pub fn unwrapped(&self, space: &SpaceId, epoch: &EpochId) -> Vec<DeviceId> {
+        let Some(epoch) = self.view.epochs.get(space).and_then(|epochs| epochs.get(epoch)) else {
+            return Vec::new();
+        };
         let lacks = |device: &DeviceId| !epoch.wraps.contains_key(&crate::crypto::Wrap::tag_of(device));
         self.readers(space).into_iter().filter(lacks).collect()
     }
