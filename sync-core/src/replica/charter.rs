@@ -54,7 +54,7 @@ impl<S: Store> Replica<S> {
         self.charters.insert(branch, Charter::new(branch));
         self.issue(branch, &payload, &mut batch)?;
         self.issue_epoch_of(branch, branch, key, &mut batch)?;
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         Ok(branch)
     }
@@ -97,7 +97,7 @@ impl<S: Store> Replica<S> {
         for space in shared {
             result = result.and(self.issue_wraps(branch, space, &[public], &mut batch));
         }
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result
     }
@@ -142,7 +142,7 @@ impl<S: Store> Replica<S> {
             // A secretary may create a space for others: one of them draws its key.
             Ok(())
         };
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result?;
         Ok(space)
@@ -159,7 +159,7 @@ impl<S: Store> Replica<S> {
         let devices: Vec<_> =
             charter.devices().values().filter(|d| d.member == member).map(|d| d.public).collect();
         let result = self.issue_wraps(branch, space, &devices, &mut batch);
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result
     }
@@ -179,7 +179,7 @@ impl<S: Store> Replica<S> {
         }
         let mut batch = Batch::default();
         self.issue(branch, &record.encode(), &mut batch)?;
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         Ok(())
     }
