@@ -11,5 +11,6 @@ mod scripted_relay;
 
 mod removal;
 mod roles;
+mod snapshots;
 mod joining;
 mod phones;
