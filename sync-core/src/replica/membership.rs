@@ -103,7 +103,7 @@ impl<S: Store> Replica<S> {
         let branch = *self.space_branch.get(&space).ok_or(ReplicaError::UnknownSpace(space))?;
         let mut batch = Batch::default();
         let result = self.issue_epoch(branch, space, &mut batch);
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result
     }
@@ -165,7 +165,7 @@ impl<S: Store> Replica<S> {
         let mut batch = Batch::default();
         self.issue(branch, &payload, &mut batch)?;
         let result = self.rotate_where_due(branch, &mut batch);
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result?;
         self.rejudge()
@@ -178,7 +178,7 @@ impl<S: Store> Replica<S> {
         let rotated = issued.and_then(|()| self.rotate_where_due(branch, &mut batch));
         // Who reads more than before gets the keys in the same act.
         let rotated = rotated.and_then(|()| self.hand_keys(branch, |_, _| true, &mut batch));
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         // What was issued before an error counts: it is kept.
         batch.commit(&mut self.store)?;
         rotated?;

@@ -396,7 +396,7 @@ impl<S: Store> Replica<S> {
             self.charters_due.insert(branch);
         }
         let mut batch = Batch::default();
-        self.settle_charters(None, &mut batch);
+        self.look_at_charters(None, &mut batch);
         batch.commit(&mut self.store)?;
         Ok(())
     }

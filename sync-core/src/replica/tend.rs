@@ -19,7 +19,7 @@ use crate::store::Store;
 
 impl<S: Store> Replica<S> {
     /// Charters changed: keys are looked for, the app hears of devices, and this device soon looks what is needed of it.
-    pub(super) fn settle_charters(&mut self, now: Option<Timestamp>, batch: &mut Batch) {
+    pub(super) fn look_at_charters(&mut self, now: Option<Timestamp>, batch: &mut Batch) {
         while let Some(branch) = self.charters_due.pop_first() {
             self.check_certificate(&branch, batch);
             self.learn_keys(&branch, batch);
@@ -28,6 +28,16 @@ impl<S: Store> Replica<S> {
                 self.tend_soon(now);
             }
         }
+    }
+
+    /// The same, before the records that changed them are committed.
+    pub(super) fn settle_charters(
+        &mut self,
+        now: Option<Timestamp>,
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
+        self.look_at_charters(now, batch);
+        self.drop_stale_views(batch)
     }
 
     /// Not at once: of several devices that could, the first does it and the others see that it is done.
@@ -89,7 +99,7 @@ impl<S: Store> Replica<S> {
                 result = result.and(self.issue(branch, &record.encode(), &mut batch));
             }
         }
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         if let Err(error) = result {
             // Somebody else's record came first, or a right is gone: what is needed is looked at again on the next change.
