@@ -6,6 +6,7 @@ mod hub_common;
 use std::time::Duration;
 
 use dinh_proto::charter::record::{Audience, Record, Role, Writers};
+use dinh_proto::crypto::SEALED_OVERHEAD_BYTES;
 use dinh_proto::error::{CloseCode, RejectCode};
 use dinh_proto::ids::{DocId, Seq, SpaceId};
 use dinh_proto::item::{ITEM_OVERHEAD_BYTES, Item};
@@ -28,7 +29,7 @@ fn world(branch: &Branch, quotas: Quotas) -> World {
 
 /// A run whose item has this many bytes.
 fn sized(phone: &mut Phone, space: SpaceId, doc: DocId, bytes: usize) -> Item {
-    phone.run(space, doc, &vec![7; bytes - ITEM_OVERHEAD_BYTES])
+    phone.run(space, doc, &vec![7; bytes - ITEM_OVERHEAD_BYTES - SEALED_OVERHEAD_BYTES])
 }
 
 #[track_caller]
@@ -201,7 +202,8 @@ fn a_full_document_and_a_full_space() {
     accepted(&mut world, phone, &snapshot);
     let left = 5_000 - snapshot.bytes().len();
     accepted(&mut world, secretary, &sized(&mut branch.secretary, village(), minutes(), left));
-    let over = sized(&mut branch.secretary, village(), minutes(), ITEM_OVERHEAD_BYTES + 1);
+    let over =
+        sized(&mut branch.secretary, village(), minutes(), ITEM_OVERHEAD_BYTES + SEALED_OVERHEAD_BYTES + 1);
     refused(&mut world, secretary, &over, Limit::SpaceBytes);
     let newer = branch.member.snapshot(village(), draft(), 19);
     refused(&mut world, phone, &newer, Limit::SpaceBytes);
@@ -250,6 +252,7 @@ fn a_charter_grows_by_so_much_in_a_day() {
     let phone = world.connect(&branch.member.key, Some(8));
     let secretary = world.connect(&branch.secretary.key, Some(8));
     // Who may not write records cannot use up the day.
+    let reader = world.connect(&branch.reader.key, Some(8));
     for n in 100..110 {
         let place = branch.reader.next_place(branch.id);
         let payload = document(n).encode();
@@ -260,7 +263,7 @@ fn a_charter_grows_by_so_much_in_a_day() {
             place,
             &payload,
         );
-        let answer = world.offer(phone, record.bytes().clone(), false);
+        let answer = world.offer(reader, record.bytes().clone(), false);
         assert_eq!(answer, Some(Err(RejectCode::NotAuthorised)));
     }
     let records: Vec<Item> = (60..66).map(|n| branch.member.record(branch.id, &document(n))).collect();

@@ -59,7 +59,7 @@ impl Author {
             place: Place::Chain { n: *n, prev: *prev },
             first_seq: u32::from(is_run) * *n,
             count: u16::from(is_run),
-            last: ChangeHash([1; 32]),
+            last: if is_run { ChangeHash([1; 32]) } else { ChangeHash::default() },
             charter_tag: CharterTag::default(),
         };
         let item = if is_run {

@@ -396,7 +396,7 @@ impl Phone {
             place,
             first_seq: u32::from(run),
             count: u16::from(run),
-            last: ChangeHash([4; 32]),
+            last: if run { ChangeHash([4; 32]) } else { ChangeHash::default() },
             charter_tag: CharterTag::default(),
         };
         let item = if kind == Kind::Charter {
