@@ -157,7 +157,9 @@ impl<S: Store> Replica<S> {
             return Ok(if same { Verdict::Have } else { Verdict::Fork(item) });
         }
         // What follows another copy's item waits with it.
-        if self.forks.iter().any(|i| i.header().chain() == chain && i.header().n() < Some(n)) {
+        if self.forks.iter().any(|i| i.header().chain() == chain && i.header().n() < Some(n))
+            || self.has_parked_fork(&chain, n)
+        {
             return Ok(Verdict::Fork(item));
         }
         let tip = self.tips.get(&chain).copied().unwrap_or_default();
@@ -279,9 +281,15 @@ impl<S: Store> Replica<S> {
         let n = item.header().n().unwrap_or_default();
         let ours = self.read_item(&chain, n)?.map(|i| i.id());
         let unconfirmed = ours.is_some_and(|id| self.outbox_ids.contains_key(&id));
-        let follows = self.forks.iter().any(|i| i.header().chain() == chain);
+        let follows =
+            self.forks.iter().any(|i| i.header().chain() == chain) || self.has_parked_fork(&chain, u32::MAX);
         if chain.author.device == self.device && (unconfirmed || follows) {
-            self.forks.push(item);
+            if self.is_locked(&chain.space) {
+                // To take back own runs they have to be opened.
+                self.park(item.id(), item.bytes(), batch);
+            } else {
+                self.forks.push(item);
+            }
             return Ok(());
         }
         // Two items of one author under one number: proof of a fork. What was seen first stays.
@@ -338,6 +346,11 @@ impl<S: Store> Replica<S> {
             }
             let docs: Vec<DocId> = charter.documents().keys().copied().collect();
             for doc in docs {
+                if self.must_be_unlocked(&doc).is_err() {
+                    // Nothing of it is open; what is to be said of its snapshot is said when that opens.
+                    self.rejudge_locked.entry(branch).or_default().extend(&devices);
+                    continue;
+                }
                 if self.was_written_by(&doc, &devices)? {
                     self.remake(&doc)?;
                 }
