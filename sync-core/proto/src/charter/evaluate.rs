@@ -39,12 +39,12 @@ pub(super) fn evaluate(set: &Set) -> (View, BTreeSet<ItemId>) {
             role: device.role_now(),
             name: set.certificate(&device.by).map(|c| c.name.clone()).unwrap_or_default(),
         };
-        match device.effects.removals.iter().min_by_key(|r| (r.rank, r.by)) {
+        match device.effects.removals.iter().min_by_key(|(by, r)| (r.rank, **by)) {
             None => {
                 view.devices.insert(*id, found);
             }
-            Some(r) => {
-                view.removed.insert(*id, RemovedDevice { device: found, reason: r.reason, by: r.by });
+            Some((by, r)) => {
+                view.removed.insert(*id, RemovedDevice { device: found, reason: r.reason, by: *by });
             }
         }
     }
@@ -292,8 +292,8 @@ impl Evaluation<'_> {
     ) {
         // Only what is about the device itself.
         let marks = Marks::of(frontier, |_, author| author.device == *device);
-        let effect = RemovalEffect { by, issuer: *issuer, rank, reason, marks, attested: Default::default() };
-        self.effects.entry(*device).or_default().remove(effect);
+        let effect = RemovalEffect { issuer: *issuer, rank, reason, marks, attested: Default::default() };
+        self.effects.entry(*device).or_default().remove(by, effect);
     }
 
     fn is_cut(&self, device: &DeviceId, at: &Position) -> bool {

@@ -123,7 +123,6 @@ impl AllOf {
 /// A removal that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RemovalEffect {
-    pub(super) by: ItemId,
     pub(super) issuer: DeviceId,
     pub(super) rank: u8,
     pub(super) reason: Reason,
@@ -217,15 +216,16 @@ impl Roles {
 /// What counting records say about one device.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Effects {
-    pub(super) removals: Vec<RemovalEffect>,
+    /// By record.
+    pub(super) removals: BTreeMap<ItemId, RemovalEffect>,
     kept: AllOf,
     pub(super) roles: Roles,
 }
 
 impl Effects {
-    pub(super) fn remove(&mut self, removal: RemovalEffect) {
+    pub(super) fn remove(&mut self, by: ItemId, removal: RemovalEffect) {
         self.kept.add(&removal.marks);
-        self.removals.push(removal);
+        self.removals.insert(by, removal);
     }
 
     /// Whether a removal voids what stands there. What readers said later is not asked: it is about other spaces than the

@@ -207,8 +207,10 @@ impl Charter {
         if !self.has_history(space) {
             return self.current_epoch(space).map(|(id, _)| id).into_iter().collect();
         }
+        // Any reader may say that its epoch leads back to another; only of those whose word is taken it is believed.
+        let believed = self.epochs(space).filter(|(_, e)| e.first.0 < Standpoint::Reader);
         let followed: BTreeSet<EpochId> =
-            self.epochs(space).flat_map(|(_, e)| e.prev.iter().map(|s| s.epoch)).collect();
+            believed.flat_map(|(_, e)| e.prev.iter().map(|s| s.epoch)).collect();
         self.epochs(space).map(|(id, _)| id).filter(|id| !followed.contains(id)).collect()
     }
 
@@ -358,15 +360,15 @@ impl Charter {
         let Some(witness) = view.devices.get(reader).map(|d| d.member) else { return found };
         let readable = self.readable(reader);
         for (device, subject) in view.certified.iter().filter(|(_, c)| c.member != witness) {
-            for removal in &subject.effects.removals {
+            for (by, removal) in &subject.effects.removals {
                 let Some(remover) = view.certified.get(&removal.issuer) else { continue };
                 let spaces = readable.iter().filter(|space| {
-                    let said = view.attested.get(&(removal.by, *device, **space));
+                    let said = view.attested.get(&(*by, *device, **space));
                     view.ever_reads(subject, space, branch)
                         && !view.ever_reads(remover, space, branch)
                         && said.is_none_or(|s| s.len() < limits::WITNESSES_ENOUGH && !s.contains(&witness))
                 });
-                found.extend(spaces.map(|space| (removal.by, *device, *space)));
+                found.extend(spaces.map(|space| (*by, *device, *space)));
             }
         }
         found
@@ -383,6 +385,10 @@ impl Charter {
             return if self.counts(&id) { Ok(false) } else { Err(RejectCode::NotAuthorised) };
         }
         let entry = self.entry(item)?;
+        self.insert_new(id, entry)
+    }
+
+    fn insert_new(&mut self, id: ItemId, entry: Entry) -> Result<bool, RejectCode> {
         self.check_room(&entry)?;
         self.check_known(&entry)?;
         if let Record::Device { certificate, .. } = &entry.record {
@@ -420,17 +426,16 @@ impl Charter {
             return Ok(false);
         }
         let entry = self.entry(item)?;
-        self.check_room(&entry)?;
-        self.check_known(&entry)?;
-        self.keep_entry(item.id(), entry);
-        Ok(true)
+        self.keep_new(item.id(), entry)
     }
 
-    fn keep_entry(&mut self, id: ItemId, entry: Entry) {
+    fn keep_new(&mut self, id: ItemId, entry: Entry) -> Result<bool, RejectCode> {
+        self.check_room(&entry)?;
+        self.check_known(&entry)?;
         let kind = usize::from(entry.record.kind());
         if self.answer.get().is_none() {
             self.add(id, entry);
-            return;
+            return Ok(true);
         }
         match self.add_quickly(id, entry) {
             Quick::Counts => {}
@@ -444,6 +449,7 @@ impl Charter {
                 self.answer.take();
             }
         }
+        Ok(true)
     }
 
     /// Adds many records, whether they count or not: those that a device or a relay kept before.

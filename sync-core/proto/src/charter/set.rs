@@ -12,7 +12,7 @@ use crate::limits;
 /// Types of records, and one more.
 pub(super) const KINDS: usize = 17;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) author: Author,
     pub(super) n: u32,
@@ -158,17 +158,7 @@ impl Set {
             let Some(entry) = self.entries.get_mut(id) else { continue };
             let signed = is_root(&entry.record, root);
             if signed != entry.is_root {
-                let Entry { author, n, prev, record, device, bytes, .. } = &**entry;
-                let (record, device) = (record.clone(), *device);
-                let checked = Entry {
-                    author: *author,
-                    n: *n,
-                    prev: *prev,
-                    record,
-                    device,
-                    bytes: *bytes,
-                    is_root: signed,
-                };
+                let checked = Entry { is_root: signed, ..Entry::clone(entry) };
                 *entry = Arc::new(checked);
             }
         }

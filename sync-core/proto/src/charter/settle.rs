@@ -184,15 +184,14 @@ pub(super) fn judge(view: &View, set: &Set, id: &ItemId, entry: &Entry) -> Resul
         Record::Cut { space, .. } => only(issuer.role == Role::Secretary && space != branch),
         Record::Upper { .. } => only(issuer.role == Role::Secretary),
         Record::Frontier { about, device, frontier } => {
-            let (_, removal) = removal_of(view, about, device).ok_or(RejectCode::UnknownTarget)?;
+            let removal = removal_of(view, about, device).ok_or(RejectCode::UnknownTarget)?;
             only(may_attest(view, branch, issuer.device, removal, device, frontier))
         }
     }
 }
 
-fn removal_of<'a>(view: &'a View, about: &ItemId, device: &DeviceId) -> Option<(usize, &'a RemovalEffect)> {
-    let subject = view.certified.get(device)?;
-    subject.effects.removals.iter().enumerate().find(|(_, r)| r.by == *about)
+fn removal_of<'a>(view: &'a View, about: &ItemId, device: &DeviceId) -> Option<&'a RemovalEffect> {
+    view.certified.get(device)?.effects.removals.get(about)
 }
 
 /// Whether a reader may say what was received of a removed device in these places: where the remover could not know.
@@ -272,12 +271,13 @@ pub(super) fn apply(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
             view.upper = view.upper.take().max(Some((*generation, Reverse(id), *upper)));
         }
         Record::Frontier { about, device, frontier } => {
-            let Some((i, _)) = removal_of(view, about, device) else { return };
             for mark in &frontier.0 {
                 view.attested.entry((*about, *device, mark.space)).or_default().insert(member);
             }
-            let Some(subject) = view.certified.get_mut(device) else { return };
-            subject.effects.removals[i].attested.add(&Marks::of(frontier, |_, _| true));
+            let subject = view.certified.get_mut(device);
+            if let Some(removal) = subject.and_then(|s| s.effects.removals.get_mut(about)) {
+                removal.attested.add(&Marks::of(frontier, |_, _| true));
+            }
         }
         _ => {}
     }

@@ -310,7 +310,7 @@ impl View {
             return Err(RejectCode::NotAuthorised);
         }
         let mut removed = false;
-        for removal in &device.effects.removals {
+        for removal in device.effects.removals.values() {
             match removal.side(&at) {
                 Side::Within => {}
                 Side::Beyond => removed = true,

@@ -1,6 +1,8 @@
 //! A branch with a device of every role, and chains that issue records as devices do.
 
+mod cost;
 mod hostile;
+mod order;
 mod records;
 mod recovery;
 mod roles;
