@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dinh_core::testing::{Crash, SimDisk};
-use dinh_proto::crypto::SpaceKey;
+use dinh_proto::crypto::{SEALED_OVERHEAD_BYTES, SpaceKey};
 use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DocId, LogEpoch, Seq, SessionId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place, RawItem};
 use dinh_proto::keys::DeviceKey;
@@ -49,11 +49,11 @@ fn item_of_size(i: u64, bytes: usize) -> Item {
         last: if run { ChangeHash([1; 32]) } else { ChangeHash::default() },
         charter_tag: CharterTag([0; 8]),
     };
-    let payload = vec![i as u8; bytes];
     if kind == Kind::Charter {
-        draft.sign(&key, &payload).unwrap()
+        draft.sign(&key, &vec![i as u8; bytes]).unwrap()
     } else {
-        draft.seal(&key, &SpaceKey::from_bytes(&[7; 32]), false, &payload).unwrap()
+        let plain = vec![i as u8; bytes - SEALED_OVERHEAD_BYTES];
+        draft.seal(&key, &SpaceKey::from_bytes(&[7; 32]), false, &plain).unwrap()
     }
 }
 

@@ -2,143 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
-use dinh_core::document::{Path, Value};
+use dinh_core::document::Value;
 use dinh_core::path;
-use dinh_core::replica::{Event, LinkState, Now, Replica, ReplicaConfig};
-use dinh_core::store::MemoryStore;
-use dinh_proto::charter::record::{Audience, Role, Writers};
-use dinh_proto::ids::{DocId, LogEpoch, MemberId, Seq, SpaceId};
-use dinh_proto::item::{Kind, RawItem};
-use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
-use dinh_proto::time::{Timestamp, WallTime};
-use dinh_server::hub::{Effect, Hub, HubConfig, PeerId};
-use dinh_server::log::epochs::EpochStart;
-use dinh_server::log::{EpochHistory, IndexEntry};
+use dinh_core::replica::{Event, LinkState};
+use dinh_proto::charter::record::{Role, Writers};
+use dinh_server::hub::PeerId;
+use pair_common::{NOW, Phone, Relay, branch, phone, put_token, restored, text_at, tokens};
 
-const NOW: Now = Now { mono: Timestamp(1_000_000), wall: WallTime(1_790_000_000_000) };
-
-type Phone = Replica<MemoryStore>;
-
-fn phone(seed: u8) -> Phone {
-    let key = DeviceKey::from_seed(&[seed; 32]);
-    Replica::open(MemoryStore::new(), key, ReplicaConfig::default(), [seed; 32]).unwrap()
-}
-
-fn relay_key() -> RelayKey {
-    RelayKey::from_seed(&[77; 32])
-}
-
-struct Relay {
-    hub: Hub,
-    starts: Vec<EpochStart>,
-    log: BTreeMap<Seq, Bytes>,
-    next_peer: u64,
-}
-
-impl Relay {
-    fn new() -> Self {
-        let epochs = EpochHistory::new(LogEpoch([1; 8]));
-        let starts = epochs.starts().to_vec();
-        let hub = Hub::new(HubConfig::default(), relay_key(), epochs, Seq(0), [9; 32]);
-        Self { hub, starts, log: BTreeMap::new(), next_peer: 0 }
-    }
-
-    /// A relay that opens this one's log as it was `keep` items after its beginning.
-    fn restored(&self, keep: usize, epoch: u8) -> Self {
-        let log: BTreeMap<Seq, Bytes> = self.log.iter().take(keep).map(|(s, b)| (*s, b.clone())).collect();
-        let head = Seq(log.len() as u64);
-        let earlier = self.starts.iter().filter(|s| s.first.0 <= head.0.max(1)).copied().collect();
-        let now = EpochStart { epoch: LogEpoch([epoch; 8]), first: Seq(head.0 + 1) };
-        let epochs = EpochHistory::opened(earlier, now).unwrap();
-        let starts = epochs.starts().to_vec();
-        let mut hub = Hub::new(HubConfig::default(), relay_key(), epochs, head, [epoch; 32]);
-        let mut records = Vec::new();
-        for (seq, bytes) in &log {
-            let raw = RawItem::parse(bytes.clone()).unwrap();
-            hub.load_entry(&IndexEntry::of(*seq, &raw));
-            records.extend((raw.header().kind == Kind::Charter).then_some(raw));
-        }
-        hub.load_charters(records);
-        Self { hub, starts, log, next_peer: 0 }
-    }
-
-    fn run_effects(&mut self) {
-        while let Some(effect) = self.hub.poll_effect() {
-            match effect {
-                Effect::Verify { token, items } => {
-                    let results = items.into_iter().map(|(raw, key)| raw.verify(&key)).collect();
-                    self.hub.handle_verified(NOW.mono, token, results);
-                }
-                Effect::Append { token, items } => {
-                    let first = Seq(self.log.len() as u64 + 1);
-                    for item in items {
-                        self.log.insert(Seq(self.log.len() as u64 + 1), item.bytes().clone());
-                    }
-                    self.hub.handle_appended(NOW.mono, token, Ok(first));
-                }
-                Effect::Read { token, seqs } => {
-                    let items = seqs.iter().map(|s| (*s, self.log[s].clone())).collect();
-                    self.hub.handle_read(NOW.mono, token, Ok(items));
-                }
-                Effect::Wake { .. } | Effect::Close { .. } => {}
-            }
-        }
-    }
-
-    fn connect(&mut self, phone: &mut Phone) -> PeerId {
-        self.next_peer += 1;
-        let peer = PeerId(self.next_peer);
-        let binding = [self.next_peer as u8; 32];
-        self.hub.handle_connected(NOW.mono, peer, binding, [8; 32]);
-        phone.handle_connected(NOW, &relay_key().public(), binding, [7; 32]);
-        peer
-    }
-
-    /// Carries frames until nobody has anything to say.
-    fn settle(&mut self, phones: &mut [(&mut Phone, PeerId)]) {
-        loop {
-            let mut quiet = true;
-            for (phone, peer) in phones.iter_mut() {
-                let mut up = Vec::new();
-                while phone.poll_transmit(&mut up).unwrap() {
-                    quiet = false;
-                    self.hub.handle_frame(NOW.mono, *peer, std::mem::take(&mut up).into());
-                    self.run_effects();
-                }
-                let mut down = Vec::new();
-                while self.hub.poll_transmit(NOW.mono, *peer, &mut down) {
-                    quiet = false;
-                    let ended = phone.handle_frame(NOW, &std::mem::take(&mut down)).unwrap();
-                    assert_eq!(ended, None);
-                    self.run_effects();
-                }
-                self.run_effects();
-            }
-            if quiet {
-                return;
-            }
-        }
-    }
-}
-
-fn branch(secretary: &mut Phone, others: &[(&Phone, Role)]) -> (SpaceId, SpaceId, DocId) {
-    let branch =
-        secretary.found_branch(&SignKey::from_seed(&[200; 32]), MemberId([1; 16]), "thư ký").unwrap();
-    for (i, (other, role)) in others.iter().enumerate() {
-        let member = MemberId([2 + i as u8; 16]);
-        secretary.admit_device(branch, member, *role, other.join_request(), "điện thoại").unwrap();
-    }
-    let space = secretary.create_space(branch, Audience::Everyone).unwrap();
-    let doc = secretary.create_document(space, Writers::All).unwrap();
-    (branch, space, doc)
-}
-
-fn text_at(phone: &mut Phone, doc: &DocId, path: &Path) -> Option<String> {
-    phone.view(doc, |v| v.text(path)).unwrap()
-}
+mod pair_common;
 
 #[test]
 fn an_edit_reaches_the_other_phone_and_is_acknowledged() {
@@ -196,20 +67,6 @@ fn a_new_phone_gets_a_snapshot_and_the_tail() {
     assert_eq!(a.document_hash(&doc).unwrap(), b.document_hash(&doc).unwrap());
     assert_eq!(b.view(&doc, |v| v.len(&path!["list"])).unwrap(), 400);
     assert_eq!(b.view(&doc, |v| v.get(&path!["list", 399])).unwrap(), Some(Value::from("đồng chí thứ 399")));
-}
-
-fn tokens(phone: &mut Phone, doc: &DocId) -> Vec<String> {
-    phone.view(doc, |v| v.keys(&path!["tokens"])).unwrap()
-}
-
-fn put_token(phone: &mut Phone, doc: &DocId, token: &str) {
-    phone.edit(NOW, doc, None, |e| e.put(&path!["tokens", token], true)).unwrap();
-}
-
-/// A store as it was at some moment, opened again with the same key.
-fn restored(store: &MemoryStore, seed: u8, key: u8) -> Phone {
-    let key = DeviceKey::from_seed(&[key; 32]);
-    Replica::open(store.clone(), key, ReplicaConfig::default(), [seed; 32]).unwrap()
 }
 
 #[test]

@@ -252,6 +252,7 @@ fn a_charter_grows_by_so_much_in_a_day() {
     let phone = world.connect(&branch.member.key, Some(8));
     let secretary = world.connect(&branch.secretary.key, Some(8));
     // Who may not write records cannot use up the day.
+    let reader = world.connect(&branch.reader.key, Some(8));
     for n in 100..110 {
         let place = branch.reader.next_place(branch.id);
         let payload = document(n).encode();
@@ -262,7 +263,7 @@ fn a_charter_grows_by_so_much_in_a_day() {
             place,
             &payload,
         );
-        let answer = world.offer(phone, record.bytes().clone(), false);
+        let answer = world.offer(reader, record.bytes().clone(), false);
         assert_eq!(answer, Some(Err(RejectCode::NotAuthorised)));
     }
     let records: Vec<Item> = (60..66).map(|n| branch.member.record(branch.id, &document(n))).collect();

@@ -290,7 +290,6 @@ fn charter_records_that_do_not_count() {
     let mut branch = Branch::new();
     let (_, genesis) = found(&SignKey::from_seed(&[98; 32]), Phone::new(50).certificate(Role::Secretary));
     let mut world = branch.world();
-    let phone = world.connect(&branch.secretary.key, Some(8));
     let newcomer = Phone::new(7);
     let certify = admission(newcomer.certificate(Role::Member));
     let (id, member, reader) = (branch.id, &mut branch.member, &mut branch.reader);
@@ -322,8 +321,26 @@ fn charter_records_that_do_not_count() {
         ),
     ];
     for (what, item, code) in cases {
+        // Its author brings it.
+        let author = item.header().author.device;
+        let keys = [2, 3, 7, 50].map(|seed| Phone::new(seed).key);
+        let key = keys.iter().find(|key| key.public().id() == author).expect("one of them");
+        let phone = world.connect(key, Some(8));
         refused(&mut world, phone, what, item.bytes().clone(), code);
     }
+    // Another member who holds one may bring it: a relay that lost its log gets back what all have. It counts no more.
+    let phone = world.connect(&branch.secretary.key, Some(8));
+    let held = Phone::new(2).record(id, &certify);
+    accepted(&mut world, phone, held.bytes());
+    let newcomer = world.connect(&newcomer.key, Some(8));
+    let run = Phone::new(7).run(village(), draft(), b"x");
+    refused(
+        &mut world,
+        newcomer,
+        "a run by whom it would admit",
+        run.bytes().clone(),
+        RejectCode::UnknownAuthor,
+    );
     // The secretary founds another branch here. This branch's space cannot be that one's too.
     let (other_id, genesis) =
         found(&SignKey::from_seed(&[97; 32]), branch.secretary.certificate(Role::Secretary));

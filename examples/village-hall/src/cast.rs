@@ -129,6 +129,17 @@ impl Cast {
         1 + number % (self.people.len() - 1)
     }
 
+    /// A further phone of the person who holds `phone`, who reads the same spaces with it. Returns its index, the next
+    /// one.
+    pub fn add_phone_of(&mut self, phone: usize) -> usize {
+        let new = self.people.len();
+        self.people.push(self.people[phone].clone());
+        for space in self.spaces.iter_mut().filter(|space| space.phones.contains(&phone)) {
+            space.phones.push(new);
+        }
+        new
+    }
+
     /// The phone that is last to come back.
     #[must_use]
     pub fn late_phone(&self) -> usize {
@@ -281,6 +292,21 @@ mod tests {
                 assert!(cast.readers(&document.name).contains(&document.creator), "{}", document.name);
             }
             assert!(cast.space("committee").phones.len() < phones, "not everybody is in the committee");
+        }
+    }
+
+    #[test]
+    fn a_new_phone_reads_what_its_owner_reads() {
+        let mut cast = Cast::new(&Fixtures::load(), 12);
+        let before = cast.clone();
+        let new = cast.add_phone_of(cast.phone_of("m02"));
+        assert_eq!((new, cast.phone_of("m02")), (12, before.phone_of("m02")));
+        assert_eq!(cast.people[new].member, "m02");
+        for space in &cast.spaces {
+            assert_eq!(
+                space.phones.contains(&new),
+                before.space(&space.name).phones.contains(&before.phone_of("m02"))
+            );
         }
     }
 

@@ -6,22 +6,28 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path as FilePath, PathBuf};
+use std::time::Duration;
 
 use dinh_core::client::{Client, ClientConfig, ClientError, RelayUrl, StoreKey};
 use dinh_core::document::{Path as DocPath, Prop as DocProp, Value as DocValue};
-use dinh_core::replica::{LinkState, ReplicaError};
-use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
+use dinh_core::replica::{Event, LinkState, ReplicaError};
+use dinh_proto::charter::record::{Audience, Reason, Role, Writers};
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
+use dinh_proto::join::Code;
 use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_server::{Server, ServerConfig};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
 use crate::action::{Path, Segment, TEXT_KEY};
 use crate::cast::{Person, Space};
 use crate::phone::{Engine, EngineError};
-use crate::protocol::{Connection, RelayReady, Start, Status};
+use crate::protocol::{Connection, Departure, RelayReady, Start, Status};
+
+/// How long a phone waits for its branch after it read its welcome; shorter than the orchestrator waits for an answer.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Where a phone keeps the relay's address that it has from its welcome.
+const RELAY_FILE: &str = "relay.txt";
 
 /// One phone.
 #[derive(Debug, Default)]
@@ -29,18 +35,11 @@ pub struct Dinh {
     client: Option<Client>,
     phone: usize,
     directory: PathBuf,
+    /// The relay's public key, which the orchestrator told this phone.
+    relay_key: String,
     /// Ids of spaces by their names in the meeting.
     spaces: BTreeMap<String, SpaceId>,
     documents: BTreeMap<String, DocId>,
-}
-
-/// What phone 0 shows each other phone as a QR code.
-#[derive(Debug, Serialize, Deserialize)]
-struct Invite {
-    /// Made by [`Client::invitation`].
-    invitation: String,
-    /// Which space is which; the charter knows ids only.
-    spaces: BTreeMap<String, String>,
 }
 
 impl Dinh {
@@ -50,6 +49,12 @@ impl Dinh {
 
     fn doc(&self, name: &str) -> Result<DocId, EngineError> {
         self.documents.get(name).copied().ok_or_else(|| failed(format!("{name} is not opened")))
+    }
+
+    /// The branch: each phone of the meeting is in one.
+    async fn branch(&self) -> Result<SpaceId, EngineError> {
+        let charters = self.client()?.charters().await.map_err(failed)?;
+        charters.into_keys().next().ok_or_else(|| failed("this phone is in no branch"))
     }
 
     fn learn_spaces(&mut self, spaces: &BTreeMap<String, String>) -> Result<(), EngineError> {
@@ -76,56 +81,88 @@ impl Engine for Dinh {
         }
         let (store, marker) = (self.directory.join("store.redb"), self.directory.join("no-backup.marker"));
         let mut config = ClientConfig::new(store, marker, key, store_key);
-        let address = format!("ws://{}/dinh/v1#{}", start.relay, start.relay_info.key);
-        config.relay = Some(RelayUrl::parse(&address).map_err(failed)?);
+        self.relay_key = start.relay_info.key.clone();
+        // The secretary had the relay's address from who runs it; everybody else has it from their welcome.
+        let relay = match std::fs::read_to_string(self.directory.join(RELAY_FILE)) {
+            Ok(relay) => Some(relay),
+            Err(_) if start.phone == 0 => Some(address(&start.relay, &self.relay_key)),
+            Err(_) => None,
+        };
+        config.relay = relay.map(|relay| RelayUrl::parse(&relay)).transpose().map_err(failed)?;
         let client = Client::open(config).await.map_err(failed)?;
-        let card = hex(&client.join_request().encode());
+        let card = Code::from(client.join_request()).link().to_string();
         self.client = Some(client);
         Ok(card)
     }
 
     async fn found(
         &mut self,
-        cards: &[String],
         people: &[Person],
         spaces: &[Space],
-    ) -> Result<Vec<String>, EngineError> {
+    ) -> Result<BTreeMap<String, String>, EngineError> {
         let client = self.client()?;
-        let member = |phone: usize| people.get(phone).map(member).ok_or_else(|| failed("no such person"));
+        let founder = people.first().ok_or_else(|| failed("nobody founds it"))?;
         // Would be put on paper, to replace a secretary who lost every device.
         let root = SignKey::from_seed(&random().map_err(failed)?);
-        let name = people.first().map_or("", |p| p.name.as_str());
-        let branch = client.found_branch(root, member(0)?, name).await.map_err(failed)?;
-        for ((card, person), phone) in cards.iter().zip(people).zip(0..).skip(1) {
-            let request = JoinRequest::decode(&unhex(card)?).map_err(failed)?;
-            let admitted = client.admit_device(branch, member(phone)?, Role::Member, request, &person.name);
-            admitted.await.map_err(failed)?;
-        }
+        let branch = client.found_branch(root, member(founder), &founder.name).await.map_err(failed)?;
         for space in spaces {
-            let everyone = space.phones.len() == people.len();
-            let audience = if everyone {
+            let audience = if space.phones.len() == people.len() {
                 Audience::Everyone
             } else {
-                Audience::Members(space.phones.iter().map(|p| member(*p)).collect::<Result<_, _>>()?)
+                Audience::Members(space.phones.iter().filter_map(|p| people.get(*p)).map(member).collect())
             };
             let id = client.create_space(branch, audience).await.map_err(failed)?;
             self.spaces.insert(space.name.clone(), id);
         }
         let spaces = self.spaces.iter().map(|(name, id)| (name.clone(), hex(&id.0))).collect();
-        let invitation = hex(&client.invitation(branch).await.map_err(failed)?);
-        let invite = serde_json::to_string(&Invite { invitation, spaces }).map_err(failed)?;
-        Ok(vec![invite; cards.len()])
+        self.learn_spaces(&spaces)?;
+        Ok(spaces)
     }
 
-    async fn join(&mut self, invite: &str) -> Result<(), EngineError> {
-        let invite: Invite = serde_json::from_str(invite).map_err(failed)?;
-        self.learn_spaces(&invite.spaces)?;
+    async fn admit(&mut self, card: &str, person: &Person, relay: &str) -> Result<String, EngineError> {
+        let (client, branch) = (self.client()?, self.branch().await?);
+        let request = Code::from_link(card).and_then(Code::into_join).map_err(failed)?;
+        let device = request.public.id();
+        let admitted = client.admit_device(branch, member(person), role(person), request, &person.name);
+        admitted.await.map_err(failed)?;
+        let relay = RelayUrl::parse(&address(relay, &self.relay_key)).map_err(failed)?;
+        let welcome = client.welcome(branch, device, &relay).await.map_err(failed)?;
+        Ok(Code::from(welcome).link().to_string())
+    }
+
+    async fn join(&mut self, welcome: &str, spaces: &BTreeMap<String, String>) -> Result<(), EngineError> {
         let client = self.client()?;
-        // The founder is in already.
-        if client.charters().await.map_err(failed)?.is_empty() {
-            client.join(unhex(&invite.invitation)?).await.map_err(failed)?;
+        let welcome = Code::from_link(welcome).and_then(Code::into_welcome).map_err(failed)?;
+        let relay = welcome.address();
+        let mut events = client.subscribe();
+        client.join_by_welcome(welcome).await.map_err(failed)?;
+        let joined = async {
+            loop {
+                match events.next().await {
+                    Some(Event::Joined { .. }) => return Ok(()),
+                    Some(Event::JoinFailed { .. }) => {
+                        return Err(failed("the branch is not what the code says"));
+                    }
+                    Some(_) => {}
+                    None => return Err(failed("the client ended")),
+                }
+            }
+        };
+        tokio::time::timeout(JOIN_TIMEOUT, joined)
+            .await
+            .map_err(|_| failed("the relay does not bring the branch"))??;
+        std::fs::write(self.directory.join(RELAY_FILE), relay).map_err(failed)?;
+        self.learn_spaces(spaces)
+    }
+
+    async fn remove(&mut self, card: &str, person: &Person, departure: Departure) -> Result<(), EngineError> {
+        let (client, branch) = (self.client()?, self.branch().await?);
+        let device = Code::from_link(card).and_then(Code::into_join).map_err(failed)?.public.id();
+        match departure {
+            Departure::Lost => client.remove_device(branch, device, Reason::Lost).await,
+            Departure::Left => client.remove_member(branch, member(person), Reason::Left).await,
         }
-        Ok(())
+        .map_err(failed)
     }
 
     async fn create(&mut self, doc: &str, space: &str, content: &Value) -> Result<String, EngineError> {
@@ -312,6 +349,18 @@ fn to_document(value: &Value, key: &str) -> DocValue {
 
 fn done<T>(edit: Result<(bool, T), ClientError>, absent: &str) -> Result<(), EngineError> {
     if edit.map_err(failed)?.0 { Ok(()) } else { Err(failed(absent)) }
+}
+
+fn address(host: &str, key: &str) -> String {
+    format!("ws://{host}/dinh/v1#{key}")
+}
+
+fn role(person: &Person) -> Role {
+    match person.role.as_str() {
+        "deputy_secretary" => Role::Deputy,
+        "committee_member" => Role::Committee,
+        _ => Role::Member,
+    }
 }
 
 /// The roster's short ids are enough of an identity for a play.

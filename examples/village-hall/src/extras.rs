@@ -1,5 +1,7 @@
 //! Edits beyond the fixture, drawn from the seed: comments, proposals, remarks and clauses, each with a mark of its own.
 
+use std::collections::BTreeMap;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Map, Value, json};
@@ -18,14 +20,14 @@ const CLAUSE_BLOCKS: [&str; 5] = ["r3b1", "r3b4", "r3b5", "r4b1", "r4b2"];
 pub(crate) struct Extras {
     rng: ChaCha8Rng,
     /// How many edits each phone has drawn: the number in its marks.
-    drawn: Vec<u32>,
+    drawn: BTreeMap<usize, u32>,
 }
 
 impl Extras {
-    /// A source for this cast.
+    /// A source.
     #[must_use]
-    pub(crate) fn new(cast: &Cast, seed: u64) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), drawn: vec![0; cast.people.len()] }
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), drawn: BTreeMap::new() }
     }
 
     /// A number below `bound`; 0 if that is 0.
@@ -82,8 +84,9 @@ impl Extras {
     }
 
     fn number(&mut self, phone: usize) -> u32 {
-        self.drawn[phone] += 1;
-        self.drawn[phone]
+        let number = self.drawn.entry(phone).or_default();
+        *number += 1;
+        *number
     }
 
     fn pick(&mut self, pool: &Value) -> String {

@@ -3,6 +3,9 @@
 //! An edit that a phone confirmed is *lost* unless its own mark is in the final document, or the mark was overwritten by
 //! another edit of the meeting that is itself accounted for. Nothing an engine claims counts: only what its documents
 //! hold.
+//!
+//! Of a phone that was removed from the branch the opposite holds from then on: nothing that it writes may be in
+//! anybody's documents. Such an edit is *shut out*, or else it *leaked*.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +29,8 @@ struct Edit {
     /// The values that the phone saw before a `Set`; known once it confirmed.
     replaced: Vec<Value>,
     saved: bool,
+    /// Made on a phone that was not in the branch any more.
+    shut_out: bool,
 }
 
 /// The final state of a document on one phone, as far as the ledger needs it.
@@ -36,7 +41,7 @@ pub trait Final {
     fn values(&self, doc: &str, path: &Path) -> &[Value];
 }
 
-/// An edit that was confirmed and is not there.
+/// An edit that was confirmed and is not there, or that is there and should not be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lost {
     /// Step of the script.
@@ -50,8 +55,48 @@ pub struct Lost {
 impl Ledger {
     /// An edit is about to be sent. It may be saved even if the phone dies before it can say so.
     pub fn sent(&mut self, step: u32, phone: usize, action: &Action) {
-        let edit = Edit { phone, action: action.clone(), replaced: Vec::new(), saved: false };
-        self.edits.entry(step).or_insert(edit);
+        self.edits.entry(step).or_insert(Edit {
+            phone,
+            action: action.clone(),
+            replaced: Vec::new(),
+            saved: false,
+            shut_out: false,
+        });
+    }
+
+    /// An edit is about to be sent to a phone that was removed. Its action is [`Action::Append`] or [`Action::Insert`],
+    /// whose marks nobody else makes.
+    pub fn sent_to_removed(&mut self, step: u32, phone: usize, action: &Action) {
+        self.sent(step, phone, action);
+        if let Some(edit) = self.edits.get_mut(&step) {
+            edit.shut_out = true;
+        }
+    }
+
+    /// How many edits were made on removed phones.
+    #[must_use]
+    pub fn shut_out_count(&self) -> u64 {
+        self.edits.values().filter(|edit| edit.shut_out).count() as u64
+    }
+
+    /// The edits of removed phones that this copy shows all the same.
+    #[must_use]
+    pub fn leaked(&self, copy: &impl Final) -> Vec<Lost> {
+        self.pick(|edit| edit.shut_out && self.present(edit, copy))
+    }
+
+    /// The edits that count.
+    fn counting(&self) -> impl Iterator<Item = (&u32, &Edit)> {
+        self.edits.iter().filter(|(_, edit)| !edit.shut_out)
+    }
+
+    fn pick(&self, wanted: impl Fn(&Edit) -> bool) -> Vec<Lost> {
+        let named = |(step, edit): (&u32, &Edit)| Lost {
+            step: *step,
+            phone: edit.phone,
+            action: edit.action.clone(),
+        };
+        self.edits.iter().filter(|(_, edit)| wanted(edit)).map(named).collect()
     }
 
     /// The phone confirmed that the edit is on its disk.
@@ -70,33 +115,31 @@ impl Ledger {
     /// How many edits were confirmed.
     #[must_use]
     pub fn saved_count(&self) -> u64 {
-        self.edits.values().filter(|edit| edit.saved).count() as u64
+        self.counting().filter(|(_, edit)| edit.saved).count() as u64
     }
 
     /// How many edits these phones confirmed.
     #[must_use]
     pub fn saved_on(&self, phones: &BTreeSet<usize>) -> u64 {
-        self.edits.values().filter(|edit| edit.saved && phones.contains(&edit.phone)).count() as u64
+        self.counting().filter(|(_, edit)| edit.saved && phones.contains(&edit.phone)).count() as u64
     }
 
     /// The fields whose values the search needs, with all their conflicts.
     #[must_use]
     pub fn fields(&self) -> BTreeSet<(String, Path)> {
-        let field = |edit: &Edit| match &edit.action {
+        let field = |(_, edit): (&u32, &Edit)| match &edit.action {
             Action::Set { doc, path, .. } => Some((doc.clone(), path.clone())),
             _ => None,
         };
-        self.edits.values().filter_map(field).collect()
+        self.counting().filter_map(field).collect()
     }
 
     /// The confirmed edits to documents that `reads` names which are missing from this copy.
     #[must_use]
     pub fn lost(&self, copy: &impl Final, reads: impl Fn(&str) -> bool) -> Vec<Lost> {
-        self.edits
-            .iter()
-            .filter(|(_, edit)| edit.saved && reads(edit.action.doc()) && !self.present(edit, copy))
-            .map(|(step, edit)| Lost { step: *step, phone: edit.phone, action: edit.action.clone() })
-            .collect()
+        self.pick(|edit| {
+            edit.saved && !edit.shut_out && reads(edit.action.doc()) && !self.present(edit, copy)
+        })
     }
 
     fn present(&self, edit: &Edit, copy: &impl Final) -> bool {
@@ -123,7 +166,7 @@ impl Ledger {
 
     /// Whether some edit of the meeting changes this place, so that an entry need not look as it did when appended.
     fn touched(&self, doc: &str, place: &Path) -> bool {
-        self.edits.values().any(|edit| match &edit.action {
+        self.counting().any(|(_, edit)| match &edit.action {
             Action::Type { doc: other, path, .. }
             | Action::Insert { doc: other, path, .. }
             | Action::Replace { doc: other, path, .. }
@@ -136,9 +179,8 @@ impl Ledger {
     fn text_present(&self, doc: &str, path: &Path, mark: &str, document: &Value) -> bool {
         let Some(text) = path.find(document).and_then(Value::as_str) else { return false };
         let replacements: Vec<(&str, &str)> = self
-            .edits
-            .values()
-            .filter_map(|edit| match &edit.action {
+            .counting()
+            .filter_map(|(_, edit)| match &edit.action {
                 Action::Replace { doc: other, path: place, find, with } if other == doc && place == path => {
                     Some((find.as_str(), with.as_str()))
                 }
@@ -180,7 +222,7 @@ impl Ledger {
         if copy.values(doc, path).contains(value) {
             return true;
         }
-        self.edits.iter().any(|(step, later)| {
+        self.counting().any(|(step, later)| {
             let Action::Set { doc: other, path: place, value: with } = &later.action else { return false };
             if other != doc || place != path || with == value {
                 return false;
@@ -276,6 +318,29 @@ mod tests {
             [0],
             "another phone's unconfirmed edit explains nothing"
         );
+    }
+
+    #[test]
+    fn what_a_removed_phone_writes_is_not_owed_and_must_not_be_there() {
+        let insert = |text: &str| Action::Insert { doc: "d".into(), path: path("text"), text: text.into() };
+        let mut account = ledger(&[(0, insert("before."))]);
+        account.sent_to_removed(1, 0, &insert("after."));
+        account.saved(1, vec![]);
+        account.sent_to_removed(2, 0, &insert("never confirmed."));
+        let leaked = |document: Value| {
+            account.leaked(&Copy(document, vec![])).into_iter().map(|edit| edit.step).collect::<Vec<_>>()
+        };
+        assert_eq!((account.saved_count(), account.shut_out_count()), (1, 2));
+        assert_eq!(account.saved_on(&BTreeSet::from([0])), 1);
+        assert_eq!(lost(&account, json!({"text": "before."}), &[]), [0u32; 0]);
+        assert_eq!(
+            lost(&account, json!({"text": "after."}), &[]),
+            [0],
+            "what came before the removal is owed"
+        );
+        assert_eq!(leaked(json!({"text": "before."})), [0u32; 0]);
+        assert_eq!(leaked(json!({"text": "before. after."})), [1]);
+        assert_eq!(leaked(json!({"text": "never confirmed."})), [2]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod link;
 pub mod orchestrator;
 pub mod phone;
+pub mod plain;
 pub mod process;
 pub mod protocol;
 pub mod render;

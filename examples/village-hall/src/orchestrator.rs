@@ -1,6 +1,7 @@
 //! Plays a script with real processes: starts them, drives the steps, breaks what the script breaks, and accounts.
 
 mod account;
+mod people;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -91,9 +92,16 @@ struct Hall<'a> {
     links: Vec<Link>,
     phones: Vec<Phone>,
     starts: Vec<Start>,
+    /// The code that each phone showed when it was started.
+    cards: Vec<String>,
+    /// What phone 0 calls the spaces.
+    spaces: BTreeMap<String, String>,
     /// For each phone what opens its documents again after a restart.
     opens: Vec<Vec<Command>>,
     dead: BTreeSet<usize>,
+    /// Phones that were removed from the branch. They run on.
+    gone: BTreeSet<usize>,
+    tell: mpsc::Sender<(usize, News)>,
     news: mpsc::Receiver<(usize, News)>,
     /// Edits that were ordered and not answered, and whose they are.
     waiting: BTreeMap<u32, usize>,
@@ -113,85 +121,38 @@ impl<'a> Hall<'a> {
         let data = config.directory.join("relay");
         std::fs::create_dir_all(&data)?;
         let relay = Relay::start(&config.programs, &data, &config.directory.join("relay.log")).await?;
-        let upstream = address(&relay)?;
-        let (sender, news) = mpsc::channel(NEWS_MAX);
-        let (mut links, mut phones, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-        for (phone, person) in cast.people.iter().enumerate() {
-            let seed = config.options.seed.wrapping_mul(1_000).wrapping_add(phone as u64);
-            let link = Link::start(upstream, seed).await?;
-            let directory = config.directory.join(format!("phone-{phone:02}"));
-            std::fs::create_dir_all(&directory)?;
-            let log = config.directory.join(format!("phone-{phone:02}.log"));
-            phones.push(Phone::spawn(&config.programs, phone, log, sender.clone())?);
-            starts.push(Start {
-                phone,
-                person: person.clone(),
-                directory: directory.display().to_string(),
-                relay: link.address().to_string(),
-                relay_info: relay.ready().clone(),
-                seed,
-            });
-            links.push(link);
-        }
-        let report = Report {
-            phones: cast.people.len(),
-            seed: config.options.seed,
-            documents: cast.documents.len(),
-            ..Report::default()
-        };
-        Ok(Self {
+        let (tell, news) = mpsc::channel(NEWS_MAX);
+        let people = cast.people.clone();
+        let mut hall = Self {
             config,
-            opens: vec![Vec::new(); cast.people.len()],
+            report: Report {
+                phones: people.len(),
+                seed: config.options.seed,
+                documents: cast.documents.len(),
+                ..Report::default()
+            },
             cast,
             relay: Some(relay),
-            links,
-            phones,
-            starts,
+            links: Vec::new(),
+            phones: Vec::new(),
+            starts: Vec::new(),
+            cards: Vec::new(),
+            spaces: BTreeMap::new(),
+            opens: Vec::new(),
             dead: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            tell,
             news,
             waiting: BTreeMap::new(),
             ledger: Ledger::default(),
-            report,
             healed: None,
             surveys: Arc::default(),
             watcher: None,
-        })
-    }
-
-    /// Starts every phone, founds the branch, joins everybody, makes the documents. `None` and a fault if that fails.
-    async fn found(&mut self) -> Option<()> {
-        let starts: Vec<_> = self.starts.iter().cloned().map(Command::Start).enumerate().collect();
-        let mut cards = Vec::new();
-        for reply in self.ask_all(starts).await.into_values() {
-            match reply {
-                Reply::Ready { card } => cards.push(card),
-                other => return self.fault(format!("a phone does not start: {other:?}")),
-            }
-        }
-        let (people, spaces) = (self.cast.people.clone(), self.cast.spaces.clone());
-        let invites = match self.ask(0, Command::Found { cards, people, spaces }).await {
-            Some(Reply::Founded { invites }) if invites.len() == self.phones.len() => invites,
-            other => return self.fault(format!("the branch is not founded: {other:?}")),
         };
-        let joins = invites.into_iter().map(|invite| Command::Join { invite }).enumerate().collect();
-        self.all_done(joins).await?;
-        for document in self.cast.documents.clone() {
-            let (doc, space) = (document.name, document.space);
-            let create =
-                Command::Create { doc: doc.clone(), space: space.clone(), content: document.content };
-            let doc_id = match self.ask(document.creator, create).await {
-                Some(Reply::Created { doc_id }) => doc_id,
-                other => return self.fault(format!("{doc} is not made: {other:?}")),
-            };
-            let readers = self.cast.readers(&doc).to_vec();
-            let open = Command::Open { doc, space, doc_id };
-            for reader in &readers {
-                self.opens[*reader].push(open.clone());
-            }
-            let others = readers.into_iter().filter(|reader| *reader != document.creator);
-            self.all_done(others.map(|reader| (reader, open.clone())).collect()).await?;
+        for person in &people {
+            hall.add_phone(person).await?;
         }
-        Some(())
+        Ok(hall)
     }
 
     async fn all_done(&mut self, commands: Vec<(usize, Command)>) -> Option<()> {
@@ -225,7 +186,7 @@ impl<'a> Hall<'a> {
             }
             let began = Instant::now();
             self.perform(step, screen).await?;
-            if matches!(step.what, What::Converge { .. }) {
+            if matches!(step.what, What::Converge { .. } | What::Admit { .. }) {
                 origin += began.elapsed();
             }
         }
@@ -245,6 +206,8 @@ impl<'a> Hall<'a> {
                     screen.say(&format!("        {doc} {path}: {}", values.join("  |  ")));
                 }
             }
+            What::Remove { phone, departure } => self.remove(*phone, *departure).await,
+            What::Admit { owner } => drop(self.replace(*owner).await?),
             What::KillRelay => {
                 if let Some(relay) = self.relay.take() {
                     relay.kill().await?;
@@ -270,7 +233,11 @@ impl<'a> Hall<'a> {
 
     async fn edit(&mut self, step: u32, phone: usize, action: &Action) {
         self.waiting.insert(step, phone);
-        self.ledger.sent(step, phone, action);
+        if self.gone.contains(&phone) {
+            self.ledger.sent_to_removed(step, phone, action);
+        } else {
+            self.ledger.sent(step, phone, action);
+        }
         // Fast typists: a burst every fiftieth of a story minute.
         let typing_ms = (self.config.options.minute_ms / 50).max(1);
         self.phones[phone].order(Order::Do { step, action: action.clone(), typing_ms }).await;
@@ -315,7 +282,7 @@ impl<'a> Hall<'a> {
     /// Waits until every phone that is not away has answered its edits, has nothing pending and holds equal copies.
     async fn converge<W: io::Write>(&mut self, except: &[usize], screen: &mut Screen<W>) {
         let deadline = Instant::now() + self.config.converge_timeout;
-        let here: Vec<usize> = (0..self.phones.len()).filter(|phone| !except.contains(phone)).collect();
+        let here: Vec<usize> = self.members().into_iter().filter(|phone| !except.contains(phone)).collect();
         let mut shown = Instant::now();
         loop {
             while let Ok(news) = self.news.try_recv() {
@@ -395,6 +362,8 @@ impl<'a> Hall<'a> {
                         self.ledger.skipped(step);
                         self.report.skipped += 1;
                     }
+                    // A removed phone may find out that it is, and refuse; or lack what it never got.
+                    other if self.gone.contains(&phone) => tracing::info!(phone, step, ?other, "not written"),
                     other => drop(self.fault::<()>(format!("phone {phone}, step {step}: {other:?}"))),
                 }
             }
@@ -422,6 +391,9 @@ impl<'a> Hall<'a> {
 
     /// Keeps the dashboard's numbers fresh beside the script.
     fn watch(&mut self) {
+        if let Some(watcher) = self.watcher.take() {
+            watcher.abort();
+        }
         let (phones, surveys) = (self.phones.clone(), Arc::clone(&self.surveys));
         let all: Vec<usize> = (0..phones.len()).collect();
         self.watcher = Some(tokio::spawn(async move {
@@ -435,13 +407,16 @@ impl<'a> Hall<'a> {
 
     fn dashboard(&self) -> Vec<PhoneStatus> {
         let survey = self.surveys.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let usual = usual_hashes(&survey);
+        let mut members = survey.clone();
+        members.retain(|phone, _| !self.gone.contains(phone));
+        let usual = usual_hashes(&members);
         let row = |(phone, person): (usize, &crate::cast::Person)| {
             let documents = self.opens[phone].len();
             let mut row = PhoneStatus {
                 name: person.name.clone(),
                 role: person.role.replace('_', " "),
                 dead: self.dead.contains(&phone),
+                removed: self.gone.contains(&phone),
                 documents,
                 ..PhoneStatus::default()
             };

@@ -1,5 +1,6 @@
 //! A phone's process: reads commands from stdin, turns each edit into calls of an [`Engine`], answers on stdout.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::action::{Action, Path, bursts};
 use crate::cast::{Person, Space};
-use crate::protocol::{Command, Reply, Request, Response, Start, Status};
+use crate::protocol::{Command, Departure, Reply, Request, Response, Start, Status};
 
 /// Words that a thumb keyboard commits at a time.
 const WORDS_IN_A_BURST: usize = 5;
@@ -22,18 +23,36 @@ const WORDS_IN_A_BURST: usize = 5;
 /// * Text indexes are UTF-16 code units.
 /// * Paths are resolved against the document as it is now; [`Path::resolve`] helps.
 pub trait Engine: Send {
-    /// Opens or makes the store in `start.directory` and begins to connect. Answers with a card of this device's public
-    /// keys. A device that had joined is a member again without another `join`.
+    /// Opens or makes the store in `start.directory` and, if it is in a branch, begins to connect. Answers with a code
+    /// that holds this device's public keys. A device that had joined is a member again without another `join`.
     fn start(&mut self, start: &Start) -> impl Future<Output = Result<String, EngineError>> + Send;
-    /// Founds the branch with these devices, of which the first is this one; one invite for each, in order.
+    /// Founds the branch, of which the first of these people is the secretary and holds this phone, and its spaces;
+    /// answers with their ids.
     fn found(
         &mut self,
-        cards: &[String],
         people: &[Person],
         spaces: &[Space],
-    ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
-    /// Joins with an invite. The founder gets one too.
-    fn join(&mut self, invite: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
+    ) -> impl Future<Output = Result<BTreeMap<String, String>, EngineError>> + Send;
+    /// Admits the phone that shows `card`; answers with the code by which it joins.
+    fn admit(
+        &mut self,
+        card: &str,
+        person: &Person,
+        relay: &str,
+    ) -> impl Future<Output = Result<String, EngineError>> + Send;
+    /// Joins by the code of who admitted this phone; returns when the branch is here.
+    fn join(
+        &mut self,
+        welcome: &str,
+        spaces: &BTreeMap<String, String>,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+    /// Removes a phone, or its owner with every device: nothing that it writes from now on may reach anybody.
+    fn remove(
+        &mut self,
+        card: &str,
+        person: &Person,
+        departure: Departure,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
     /// Makes a document and opens it under this name; answers with its id.
     fn create(
         &mut self,
@@ -138,11 +157,16 @@ pub async fn serve<E: Engine>(
 async fn obey<E: Engine>(engine: &mut E, command: Command) -> Result<Reply, EngineError> {
     Ok(match command {
         Command::Start(start) => Reply::Ready { card: engine.start(&start).await? },
-        Command::Found { cards, people, spaces } => {
-            Reply::Founded { invites: engine.found(&cards, &people, &spaces).await? }
+        Command::Found { people, spaces } => Reply::Founded { spaces: engine.found(&people, &spaces).await? },
+        Command::Admit { card, person, relay } => {
+            Reply::Admitted { welcome: engine.admit(&card, &person, &relay).await? }
         }
-        Command::Join { invite } => {
-            engine.join(&invite).await?;
+        Command::Join { welcome, spaces } => {
+            engine.join(&welcome, &spaces).await?;
+            Reply::Done
+        }
+        Command::Remove { card, person, departure } => {
+            engine.remove(&card, &person, departure).await?;
             Reply::Done
         }
         Command::Create { doc, space, content } => {
@@ -291,14 +315,19 @@ mod tests {
         }
         async fn found(
             &mut self,
-            c: &[String],
             _: &[Person],
             _: &[Space],
-        ) -> Result<Vec<String>, EngineError> {
-            Ok(c.to_vec())
+        ) -> Result<BTreeMap<String, String>, EngineError> {
+            Ok(BTreeMap::new())
         }
-        async fn join(&mut self, _: &str) -> Result<(), EngineError> {
+        async fn admit(&mut self, card: &str, _: &Person, _: &str) -> Result<String, EngineError> {
+            Ok(card.into())
+        }
+        async fn join(&mut self, _: &str, _: &BTreeMap<String, String>) -> Result<(), EngineError> {
             Err(EngineError("no".into()))
+        }
+        async fn remove(&mut self, _: &str, _: &Person, _: Departure) -> Result<(), EngineError> {
+            Ok(())
         }
         async fn create(&mut self, _: &str, _: &str, content: &Value) -> Result<String, EngineError> {
             self.0 = content.clone();
@@ -404,8 +433,12 @@ mod tests {
 
     #[tokio::test]
     async fn serves_lines_and_answers_failures() {
-        let commands =
-            [Command::Status, Command::Join { invite: String::new() }, Command::Quit, Command::Status];
+        let commands = [
+            Command::Status,
+            Command::Join { welcome: String::new(), spaces: BTreeMap::new() },
+            Command::Quit,
+            Command::Status,
+        ];
         let mut input = String::from("noise\n");
         for (id, command) in (1..).zip(commands) {
             input.push_str(&serde_json::to_string(&Request { id, command }).unwrap());

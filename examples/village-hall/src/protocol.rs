@@ -4,6 +4,8 @@
 //! dies first. Lines of a child that are not JSON objects of this protocol are ignored, so that a library which prints
 //! does not break the meeting.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,19 +30,37 @@ pub struct Request {
 pub enum Command {
     /// Open the store and connect. First command of every process, also after a restart.
     Start(Start),
-    /// Found the branch with these devices: one card for each phone, in order of phones. Sent once, to phone 0.
+    /// Found the branch and its spaces. Sent once, to phone 0.
     Found {
-        /// What each phone answered to `Start`.
-        cards: Vec<String>,
-        /// Who holds each phone.
+        /// Who holds each phone, in order of phones.
         people: Vec<Person>,
         /// The audiences.
         spaces: Vec<Space>,
     },
-    /// Join the branch with what phone 0 answered to `Found` for this phone.
+    /// Admit a phone to the branch. Sent to phone 0.
+    Admit {
+        /// What that phone answered to `Start`.
+        card: String,
+        /// Who holds it.
+        person: Person,
+        /// `host:port` at which that phone reaches the relay. In a real hall it is the same for all.
+        relay: String,
+    },
+    /// Join the branch from the relay, by what phone 0 answered to `Admit` for this phone.
     Join {
         /// Opaque to the orchestrator.
-        invite: String,
+        welcome: String,
+        /// What phone 0 answered to `Found`.
+        spaces: BTreeMap<String, String>,
+    },
+    /// Remove a phone from the branch. Sent to phone 0.
+    Remove {
+        /// What that phone answered to `Start`.
+        card: String,
+        /// Who holds it.
+        person: Person,
+        /// Why.
+        departure: Departure,
     },
     /// Make a document; answered with its id.
     Create {
@@ -121,17 +141,22 @@ pub struct Response {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
-    /// To `Start`: the card with this device's public keys, opaque to the orchestrator.
+    /// To `Start`: the code with this device's public keys, opaque to the orchestrator.
     Ready {
         /// Shown to phone 0.
         card: String,
     },
-    /// To `Found`: one invite for each phone, in order.
+    /// To `Found`.
     Founded {
-        /// Each goes to its phone in `Join`.
-        invites: Vec<String>,
+        /// Ids of the spaces by their names in the meeting; to be handed out in `Join`.
+        spaces: BTreeMap<String, String>,
     },
-    /// To `Join`, `Open`, `NetworkChanged` and `Quit`.
+    /// To `Admit`.
+    Admitted {
+        /// Goes to the admitted phone in `Join`.
+        welcome: String,
+    },
+    /// To `Join`, `Remove`, `Open`, `NetworkChanged` and `Quit`.
     Done,
     /// To `Create`.
     Created {
@@ -178,6 +203,16 @@ pub enum Reply {
         /// Why.
         error: String,
     },
+}
+
+/// Why a phone is removed from the branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Departure {
+    /// The phone is lost or stolen; its owner stays a member.
+    Lost,
+    /// The member leaves the branch, with every device.
+    Left,
 }
 
 /// State of a phone's session.

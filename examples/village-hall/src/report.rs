@@ -7,12 +7,20 @@ use serde::{Deserialize, Serialize};
 /// What came out of a meeting. Field names are stable: scripts read them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Number of phones.
+    /// Number of phones at the beginning.
     pub phones: usize,
+    /// Phones that were removed in the course of the meeting: a lost one, a member's who left.
+    pub removed_phones: u32,
+    /// Phones that were admitted in the course of the meeting.
+    pub admitted_phones: u32,
     /// Seed of the script.
     pub seed: u64,
     /// Edits that phones confirmed as saved on their disk.
     pub edits: u64,
+    /// Edits that removed phones tried after their removal. They are not among `edits`.
+    pub shut_out: u64,
+    /// Of these, how many are on anybody's phone. A run with any is not good.
+    pub leaked: u64,
     /// Edits to which there was nothing to do, for instance because a phrase had been replaced by somebody else.
     pub skipped: u64,
     /// Edits of the script that no phone ever confirmed. A run with any is not converged.
@@ -31,7 +39,15 @@ pub struct Report {
     pub lost: u64,
     /// Confirmed edits whose mark some copies hold and others, which ought to, do not. A run with any is not good.
     pub undelivered: u64,
-    /// Every phone holds equal copies of all it may read, nothing is pending and every edit was answered.
+    /// Files in the relay's directory, all of which were searched for plain text.
+    pub relay_files: u64,
+    /// Their bytes.
+    pub relay_bytes: u64,
+    /// Phrases that were searched for: members' names, pairs of words of every document.
+    pub relay_phrases: u64,
+    /// Places where one stands. A run with any is not good.
+    pub relay_hits: u64,
+    /// Every phone of the branch holds equal copies of all it may read, nothing is pending and every edit was answered.
     pub converged: bool,
     /// Number of documents.
     pub documents: usize,
@@ -56,7 +72,8 @@ impl Report {
     /// Whether the process may exit with 0.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.converged && self.lost == 0 && self.undelivered == 0 && self.faults.is_empty()
+        let wrong = self.lost + self.undelivered + self.leaked + self.relay_hits;
+        self.converged && wrong == 0 && self.faults.is_empty()
     }
 
     /// One line of JSON.
@@ -89,6 +106,23 @@ impl Report {
         );
         line("acknowledged by relay", format!("{}", self.acked));
         line("lost", format!("{} ({} undelivered)", self.lost, self.undelivered));
+        line(
+            "shut out",
+            format!(
+                "{} edits of {} removed phones ({} leaked)",
+                self.shut_out, self.removed_phones, self.leaked
+            ),
+        );
+        line(
+            "relay reads",
+            format!(
+                "{} of {} names and phrases, in {} files, {}",
+                self.relay_hits,
+                self.relay_phrases,
+                self.relay_files,
+                kb(self.relay_bytes)
+            ),
+        );
         line("items", format!("{}", self.items));
         line("kills (-9)", format!("relay {}, phones {}", self.relay_kills, self.phone_kills));
         line(
@@ -135,6 +169,13 @@ mod tests {
             "distinct_documents_hashes",
             "edit_ms_max",
             "heal_ms",
+            "removed_phones",
+            "admitted_phones",
+            "shut_out",
+            "leaked",
+            "relay_files",
+            "relay_bytes",
+            "relay_hits",
         ] {
             assert!(value.get(field).is_some(), "{field}");
         }
@@ -147,6 +188,8 @@ mod tests {
         assert!(!Report { converged: false, ..good.clone() }.is_good());
         assert!(!Report { undelivered: 1, ..good.clone() }.is_good());
         assert!(!Report { lost: 1, ..good.clone() }.is_good());
+        assert!(!Report { leaked: 1, ..good.clone() }.is_good());
+        assert!(!Report { relay_hits: 1, ..good.clone() }.is_good());
         assert!(!Report { faults: vec!["x".into()], ..good.clone() }.is_good());
         assert!(good.to_text().contains("Không mất gì"));
     }

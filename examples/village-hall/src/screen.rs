@@ -16,6 +16,8 @@ pub struct PhoneStatus {
     pub connection: Connection,
     /// Its process is not running.
     pub dead: bool,
+    /// It is not in the branch any more.
+    pub removed: bool,
     /// Items that the relay has not acknowledged.
     pub pending: u64,
     /// Items held.
@@ -148,6 +150,8 @@ fn width(character: char) -> usize {
 fn row(phone: &PhoneStatus) -> String {
     let (colour, mark) = if phone.dead {
         ("31", "✖ dead   ")
+    } else if phone.removed {
+        ("35", "⊘ removed")
     } else {
         match phone.connection {
             Connection::Offline => ("33", "○ offline"),
@@ -169,13 +173,16 @@ fn row(phone: &PhoneStatus) -> String {
 }
 
 fn summary(phones: &[PhoneStatus]) -> String {
-    let live = |phone: &&PhoneStatus| !phone.dead && phone.connection == Connection::Live;
+    let removed = phones.iter().filter(|phone| phone.removed).count();
+    let phones: Vec<&PhoneStatus> = phones.iter().filter(|phone| !phone.removed).collect();
+    let live = |phone: &&&PhoneStatus| !phone.dead && phone.connection == Connection::Live;
     let online = phones.iter().filter(live).count();
     let dead = phones.iter().filter(|phone| phone.dead).count();
     let pending: u64 = phones.iter().map(|phone| phone.pending).sum();
     let equal = phones.iter().filter(|phone| phone.equal == phone.documents).count();
+    let removed = if removed > 0 { format!(", removed {removed}") } else { String::new() };
     format!(
-        "   online {online}/{}, dead {dead}, pending {pending}, equal copies on {equal} phones",
+        "   online {online}/{}, dead {dead}{removed}, pending {pending}, equal copies on {equal} phones",
         phones.len()
     )
 }

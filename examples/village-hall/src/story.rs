@@ -1,5 +1,11 @@
 //! The script of the meeting: what happens when, as data. Pure and seeded: the same options give the same script.
 
+mod departures;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -7,6 +13,7 @@ use crate::action::Action;
 use crate::cast::{Cast, Fixtures};
 use crate::extras::Extras;
 use crate::link::Conditions;
+use crate::protocol::Departure;
 
 /// Minutes between the loss of the Wi-Fi and its return in the fixtures: 19:50 to 20:40.
 pub const CUT_MINUTES: u32 = 50;
@@ -33,7 +40,7 @@ pub struct Options {
 pub struct Step {
     /// Position in the script; names the edit in the line protocol.
     pub id: u32,
-    /// Real milliseconds after the start, not counting waits at [`What::Converge`].
+    /// Real milliseconds after the start, not counting waits at [`What::Converge`] and [`What::Admit`].
     pub at_ms: u64,
     /// What happens.
     pub what: What,
@@ -75,6 +82,18 @@ pub enum What {
         /// The field.
         path: crate::action::Path,
     },
+    /// The secretary removes a phone, or its owner, from the branch.
+    Remove {
+        /// The phone. It runs on.
+        phone: usize,
+        /// Why.
+        departure: Departure,
+    },
+    /// The secretary admits a new phone, which gets the next index.
+    Admit {
+        /// A phone of the person who is to have it.
+        owner: usize,
+    },
     /// Kill the relay with signal 9.
     KillRelay,
     /// Start the relay again on what its disk holds.
@@ -101,11 +120,18 @@ pub enum LinkEvent {
 /// Writes the script for a cast.
 #[must_use]
 pub fn script(fixtures: &Fixtures, cast: &Cast, options: &Options) -> Vec<Step> {
-    let mut writer =
-        Writer { fixtures, cast, options, steps: Vec::new(), extras: Extras::new(cast, options.seed) };
+    let mut writer = Writer {
+        fixtures,
+        cast: cast.clone(),
+        options,
+        steps: Vec::new(),
+        extras: Extras::new(options.seed),
+        gone: BTreeSet::new(),
+    };
     writer.opening();
     writer.offline();
     writer.back();
+    writer.departures();
     writer.closing();
     let mut steps = writer.steps;
     steps.sort_by_key(|(at_ms, order, _)| (*at_ms, *order));
@@ -114,8 +140,11 @@ pub fn script(fixtures: &Fixtures, cast: &Cast, options: &Options) -> Vec<Step> 
 
 struct Writer<'a> {
     fixtures: &'a Fixtures,
-    cast: &'a Cast,
+    /// Grows by the phones that are admitted in the course of the story.
+    cast: Cast,
     options: &'a Options,
+    /// Phones that were removed.
+    gone: BTreeSet<usize>,
     /// Time, order of writing (ties keep it), event.
     steps: Vec<(u64, usize, What)>,
     extras: Extras,
@@ -177,7 +206,7 @@ impl Writer<'_> {
         }
         for phone in 0..self.cast.people.len() {
             let at = self.clock("19:41") + self.extras.below(6 * self.options.minute_ms);
-            let action = self.extras.draw(self.cast, self.fixtures, phone);
+            let action = self.extras.draw(&self.cast, self.fixtures, phone);
             self.push(at, What::Edit { phone, action });
         }
     }
@@ -219,7 +248,7 @@ impl Writer<'_> {
             for _ in 0..n {
                 let from = self.clock("19:51");
                 let at = from + self.extras.below(self.clock("20:38").saturating_sub(from).max(1));
-                let action = self.extras.draw(self.cast, self.fixtures, phone);
+                let action = self.extras.draw(&self.cast, self.fixtures, phone);
                 self.push(at, What::Edit { phone, action });
             }
         }
@@ -368,8 +397,10 @@ impl Writer<'_> {
             self.append("21:09", recorder, "minutes", "assignments", task);
         }
         self.say("21:10", "Thư ký đọc lại biên bản, chi bộ góp ý.", "The recorder reads the minutes back.");
-        for phone in 0..self.cast.people.len() {
-            let action = self.extras.remark(self.cast, self.fixtures, phone);
+        for phone in
+            (0..self.cast.people.len()).filter(|phone| !self.gone.contains(phone)).collect::<Vec<_>>()
+        {
+            let action = self.extras.remark(&self.cast, self.fixtures, phone);
             let at = self.clock("21:11") + self.extras.below(2 * self.options.minute_ms);
             self.push(at, What::Edit { phone, action });
         }
@@ -486,104 +517,5 @@ fn clock_ms(time: &str, options: &Options) -> u64 {
         from + (minute - from) * cut / (until - from).max(1)
     } else {
         minute - until + from + cut
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    fn options(phones: usize, seed: u64) -> Options {
-        Options { phones, seed, cut_minutes: 50, minute_ms: 100, kill_relay: true, kill_phones: true }
-    }
-
-    fn play(phones: usize, seed: u64) -> (Cast, Vec<Step>) {
-        let fixtures = Fixtures::load();
-        let cast = Cast::new(&fixtures, phones);
-        let steps = script(&fixtures, &cast, &options(phones, seed));
-        (cast, steps)
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_script_and_another_another() {
-        assert_eq!(play(12, 7).1, play(12, 7).1);
-        assert_ne!(play(12, 7).1, play(12, 8).1);
-    }
-
-    #[test]
-    fn every_phone_edits_while_the_wifi_is_gone_whatever_the_size() {
-        for phones in [2, 3, 4, 5, 12, 14, 40] {
-            let (cast, steps) = play(phones, 3);
-            let options = options(phones, 3);
-            let (from, until) = (clock_ms("19:50", &options), clock_ms("20:40", &options));
-            for phone in 0..phones {
-                let edits = steps
-                    .iter()
-                    .filter(|step| (from..until).contains(&step.at_ms))
-                    .filter(|step| matches!(&step.what, What::Edit { phone: by, .. } if *by == phone))
-                    .count();
-                assert!(edits >= 2, "phone {phone} of {phones} makes {edits} edits");
-            }
-            for step in &steps {
-                if let What::Edit { phone, action } = &step.what {
-                    assert!(
-                        cast.readers(action.doc()).contains(phone),
-                        "{phone} may not write {}",
-                        action.doc()
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn marks_are_unique() {
-        let (_, steps) = play(40, 11);
-        let mut marks = BTreeSet::new();
-        for step in &steps {
-            let mark = match &step.what {
-                What::Edit { action: Action::Append { doc, list, entry }, .. } => {
-                    format!("{doc} {list} {}", entry["id"])
-                }
-                What::Edit { action: Action::Insert { doc, path, text }, .. } => {
-                    format!("{doc} {path} {text}")
-                }
-                _ => continue,
-            };
-            assert!(marks.insert(mark.clone()), "{mark} twice");
-        }
-        assert!(marks.len() > 200);
-    }
-
-    #[test]
-    fn time_never_runs_backwards_and_the_cut_stretches() {
-        let (_, steps) = play(12, 1);
-        assert!(steps.windows(2).all(|pair| pair[0].at_ms <= pair[1].at_ms && pair[0].id < pair[1].id));
-        let long = Options { cut_minutes: 100, ..options(12, 1) };
-        assert_eq!(clock_ms("20:40", &long) - clock_ms("19:50", &long), 10_000);
-        assert_eq!(clock_ms("21:15", &long) - clock_ms("20:40", &long), 3_500);
-    }
-
-    #[test]
-    fn phones_that_die_come_back_and_the_late_one_is_healed_last() {
-        let (cast, steps) = play(14, 5);
-        let mut dead = BTreeSet::new();
-        for step in &steps {
-            match step.what {
-                What::KillPhone(phone) => drop(dead.insert(phone)),
-                What::RestartPhone(phone) => {
-                    assert!(dead.remove(&phone), "{phone} restarts without having died")
-                }
-                _ => {}
-            }
-        }
-        assert!(dead.is_empty());
-        let last = steps.iter().rev().find_map(|step| match &step.what {
-            What::Link { phones, event: LinkEvent::Heal } => Some(phones.clone()),
-            _ => None,
-        });
-        assert_eq!(last, Some(vec![cast.late_phone()]));
     }
 }

@@ -67,10 +67,16 @@ impl fmt::Debug for SignPublic {
 }
 
 impl SignPublic {
-    /// Reads a key. Weak (small-order) keys are refused.
+    /// Reads a key. Weak (small-order) keys are refused, and encodings that are not the one that the point has.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, InvalidMessage> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| InvalidMessage::NotAllowed("public key"))?;
-        if key.is_weak() { Err(InvalidMessage::NotAllowed("public key")) } else { Ok(Self(key)) }
+        // The library reads y ≥ p too; then one point would be several devices.
+        let canonical = key.to_edwards().compress().as_bytes() == bytes;
+        if key.is_weak() || !canonical {
+            Err(InvalidMessage::NotAllowed("public key"))
+        } else {
+            Ok(Self(key))
+        }
     }
 
     /// The 32 bytes.

@@ -10,6 +10,7 @@ pub mod charter;
 pub mod codec;
 pub mod crypto;
 pub mod error;
+pub mod fork;
 pub mod ids;
 pub mod item;
 pub mod join;

@@ -67,6 +67,14 @@ pub const CHARTER_RECORDS_MAX: usize = 4_096;
 /// Bytes of all records of one charter that anybody holds: twice what a relay takes, so that records which came by several
 /// relays fit.
 pub const CHARTER_HELD_BYTES_MAX: usize = 2 * CHARTER_BYTES_MAX as usize;
+/// Of these the last are for officers, so that nobody who fills a charter keeps them from putting it right.
+pub const CHARTER_RECORDS_FOR_OFFICERS: usize = 512;
+/// As for the records, bytes.
+pub const CHARTER_BYTES_FOR_OFFICERS: usize = 512 << 10;
+/// And the very last for the root key.
+pub const CHARTER_RECORDS_FOR_ROOT: usize = 32;
+/// As for the records, bytes.
+pub const CHARTER_BYTES_FOR_ROOT: usize = 256 << 10;
 /// Payload of one charter record, bytes.
 pub const CHARTER_RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Devices that a key is sealed to in one record: 88 bytes each.
@@ -79,7 +87,11 @@ pub const FRONTIER_MARKS_MAX: usize = 1_024;
 pub const ROOT_REMOVALS_MAX: usize = 64;
 /// Chains that a certificate says there are.
 pub const SEEN_CHAINS_MAX: usize = 256;
+/// Members who say what they received of a removed device where its remover cannot read; then others need not.
+pub const WITNESSES_ENOUGH: usize = 3;
 /// Devices of one member that are certified at the same time, by the devices that admit and by relays.
+/// How far a generation may be ahead of the number of records about the same thing: then there is always a next one.
+pub const GENERATIONS_AHEAD_MAX: u32 = 1_024;
 pub const DEVICES_PER_MEMBER_MAX: usize = 4;
 /// Age at which an officer's device draws a new key for a space.
 pub const KEY_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 3_600);
@@ -154,6 +166,11 @@ const _: () = assert!(RUN_CHANGES_SOFT <= RUN_CHANGES_MAX && RUN_BYTES_SOFT <= I
 const _: () = assert!(CHARTER_RECORD_BYTES_MAX <= ITEM_PAYLOAD_BYTES_MAX);
 const _: () = assert!(WRAPS_PER_RECORD_MAX * 88 + EPOCH_PREV_MAX * 88 + 64 <= CHARTER_RECORD_BYTES_MAX);
 const _: () = assert!(FRONTIER_MARKS_MAX * 60 + 64 <= CHARTER_RECORD_BYTES_MAX);
+const _: () = assert!(CHARTER_RECORDS_FOR_ROOT < CHARTER_RECORDS_FOR_OFFICERS);
+const _: () = assert!(CHARTER_RECORDS_FOR_OFFICERS < CHARTER_RECORDS_MAX / 4);
+const _: () = assert!(CHARTER_BYTES_FOR_ROOT < CHARTER_BYTES_FOR_OFFICERS);
+const _: () = assert!(CHARTER_BYTES_FOR_OFFICERS < CHARTER_HELD_BYTES_MAX / 4);
+const _: () = assert!(CHARTER_BYTES_FOR_ROOT >= 2 * CHARTER_RECORD_BYTES_MAX);
 const _: () = assert!(crate::crypto::SEALED_NAME_BYTES <= SEALED_NAME_BYTES_MAX);
 const _: () = assert!(CHANGE_BYTES_MAX <= MESSAGE_BYTES_MAX && SCALAR_BYTES_MAX < CHANGE_BYTES_MAX);
 const _: () = assert!(CHANGE_OPS_MAX as u64 <= DOCUMENT_OPS_MAX && DOCUMENT_OPS_MAX < u32::MAX as u64);

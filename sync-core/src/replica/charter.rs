@@ -1,5 +1,7 @@
 //! Branches, spaces, documents: the records that this device issues and the charters that it keeps.
 
+use std::collections::BTreeSet;
+
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
 use dinh_proto::codec::{Reader, Write};
@@ -53,8 +55,11 @@ impl<S: Store> Replica<S> {
         batch.put(Table::Branches, branch.0, Vec::new());
         self.charters.insert(branch, Charter::new(branch));
         self.issue(branch, &payload, &mut batch)?;
+        if let Some(own) = self.charters.get(&branch).and_then(|c| c.certificate_of(&self.device)) {
+            self.pin(&branch, own, &mut batch);
+        }
         self.issue_epoch_of(branch, branch, key, &mut batch)?;
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         Ok(branch)
     }
@@ -95,9 +100,9 @@ impl<S: Store> Replica<S> {
         let shared: Vec<SpaceId> = charter.readable(&public.id()).intersection(&own).copied().collect();
         let mut result = Ok(());
         for space in shared {
-            result = result.and(self.issue_wraps(branch, space, &[public], &mut batch));
+            result = result.and(self.hand_keys_of(branch, space, &[public], &mut batch));
         }
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result
     }
@@ -142,7 +147,7 @@ impl<S: Store> Replica<S> {
             // A secretary may create a space for others: one of them draws its key.
             Ok(())
         };
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result?;
         Ok(space)
@@ -158,8 +163,8 @@ impl<S: Store> Replica<S> {
         let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
         let devices: Vec<_> =
             charter.devices().values().filter(|d| d.member == member).map(|d| d.public).collect();
-        let result = self.issue_wraps(branch, space, &devices, &mut batch);
-        self.settle_charters(None, &mut batch);
+        let result = self.hand_keys_of(branch, space, &devices, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result
     }
@@ -179,7 +184,7 @@ impl<S: Store> Replica<S> {
         }
         let mut batch = Batch::default();
         self.issue(branch, &record.encode(), &mut batch)?;
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         Ok(())
     }
@@ -267,6 +272,7 @@ impl<S: Store> Replica<S> {
         self.parked_is_due = true;
         self.charters_due.insert(*branch);
         self.index_spaces(branch);
+        self.offer_again();
         self.push_event(Event::CharterChanged { branch: *branch });
     }
 
@@ -277,9 +283,16 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    /// Spaces that this device may read, charter spaces first.
+    /// Spaces that this device may read, charter spaces first; also that of a branch whose welcome it has and whose records
+    /// it does not know yet.
     pub(super) fn readable(&self) -> Vec<SpaceId> {
-        let all = self.charters.values().flat_map(|c| c.readable(&self.device));
+        let known: BTreeSet<SpaceId> = self
+            .charters
+            .values()
+            .flat_map(|c| c.readable(&self.device))
+            .chain(self.expected.keys().copied())
+            .collect();
+        let all = known.into_iter();
         let (charters, others): (Vec<_>, Vec<_>) = all.partition(|s| self.charters.contains_key(s));
         charters.into_iter().chain(others).collect()
     }
@@ -351,6 +364,9 @@ impl<S: Store> Replica<S> {
         self.charters_due.insert(branch);
         let mut batch = Batch::default();
         batch.put(Table::Branches, branch.0, Vec::new());
+        if let Some(own) = self.charters.get(&branch).and_then(|c| c.certificate_of(&self.device)) {
+            self.pin(&branch, own, &mut batch);
+        }
         accepted.sort_by_key(|i| (i.header().author, i.header().n()));
         for item in &accepted {
             self.keep_own(item, &mut batch);

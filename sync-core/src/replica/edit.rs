@@ -167,10 +167,24 @@ impl<S: Store> Replica<S> {
         docs.iter().try_for_each(|doc| self.flush_typing_of(doc, wall))
     }
 
+    /// The same where nobody waits for an answer: what this device may not write any more is given up, and the app reads
+    /// the document again.
+    pub(super) fn flush_typing_or_drop(&mut self, doc: &DocId, wall: WallTime) -> Result<(), ReplicaError> {
+        match self.flush_typing_of(doc, wall) {
+            Err(error @ (ReplicaError::NotAuthorised(_) | ReplicaError::UnknownDocument(_))) => {
+                tracing::info!(%doc, %error, "what was being typed is given up");
+                self.typing.retain(|(typed_in, _), _| typed_in != doc);
+                self.push_event(Event::DocumentReset { doc: *doc });
+                Ok(())
+            }
+            flushed => flushed,
+        }
+    }
+
     /// The same where no clock is at hand: what is committed has the time at which it was typed.
     pub(super) fn flush_typing_as_typed(&mut self, doc: &DocId) -> Result<(), ReplicaError> {
         let wall = self.typed_at.get(doc).copied().unwrap_or(WallTime(0));
-        self.flush_typing_of(doc, wall)
+        self.flush_typing_or_drop(doc, wall)
     }
 
     pub(super) fn flush_all_typing_as_typed(&mut self) -> Result<(), ReplicaError> {

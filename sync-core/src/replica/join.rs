@@ -3,14 +3,19 @@
 //! relay and is checked against these.
 
 use dinh_proto::charter::Charter;
+use dinh_proto::charter::record::Record;
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::{DeviceId, ItemId, SpaceId};
+use dinh_proto::ids::{DeviceId, ItemId, Seq, SpaceId};
 use dinh_proto::join::Welcome;
 use dinh_proto::keys::RelayPublic;
+use dinh_proto::wire::Fetch;
 
 use super::schema::Batch;
 use super::{Event, Replica, ReplicaError};
 use crate::store::{Store, Table};
+
+/// What is kept of a branch whose welcome turned out to be wrong, until the right one comes.
+const FAILED: &[u8] = &[1];
 
 impl<S: Store> Replica<S> {
     /// The welcome for a device that this branch has admitted: what its screen is to scan.
@@ -36,32 +41,74 @@ impl<S: Store> Replica<S> {
     pub fn join_by_welcome(&mut self, welcome: &Welcome) -> Result<(), ReplicaError> {
         let branch = welcome.branch();
         if self.charters.get(&branch).is_some_and(|c| c.devices().contains_key(&self.device)) {
-            return Ok(());
+            // Shown once more; or the first one was wrong.
+            let failed = self.store.read(|tx| tx.get(Table::Branches, &branch.0))?;
+            if failed.as_deref() != Some(FAILED) {
+                return Ok(());
+            }
         }
+        self.charters_due.insert(branch);
         let mut batch = Batch::default();
         batch.put(Table::Branches, branch.0, welcome.certificate().0);
         self.charters.entry(branch).or_insert_with(|| Charter::new(branch));
         self.expected.insert(branch, welcome.certificate());
         self.index_spaces(&branch);
+        // A device that already follows another branch has a cursor: what lies before it must be fetched.
+        if let Some(cursor) = self.cursor {
+            self.begin_backfill(Fetch { space: branch, from: Seq(0), to: cursor.seq }, &mut batch);
+        }
         batch.commit(&mut self.store)?;
         self.take_parked()
     }
 
-    /// A charter changed: whether this device's certificate is the one that its welcome pinned.
-    pub(super) fn check_expected(&mut self, branch: &SpaceId, batch: &mut Batch) {
-        let Some(expected) = self.expected.get(branch).copied() else { return };
+    /// A charter changed: whether this device's certificate is the one that its welcome named, or by which it joined.
+    pub(super) fn check_certificate(&mut self, branch: &SpaceId, batch: &mut Batch) {
         let Some(charter) = self.charters.get(branch) else { return };
         let own = charter.certificate_of(&self.device);
-        let about = charter.certified_by(&expected);
-        if own == Some(expected) {
-            self.expected.remove(branch);
-            batch.put(Table::Branches, branch.0, Vec::new());
-            self.push_event(Event::Joined { branch: *branch });
-        } else if about.is_some_and(|device| device != self.device) || own.is_some() {
-            // The welcome was made for another phone, or another certificate was slipped in.
-            self.expected.remove(branch);
-            self.push_event(Event::JoinFailed { branch: *branch });
+        if let Some(expected) = self.expected.get(branch).copied() {
+            let about = charter.certified_by(&expected);
+            if own == Some(expected) {
+                self.expected.remove(branch);
+                self.pin(branch, expected, batch);
+                self.push_event(Event::Joined { branch: *branch });
+            } else if about == Some(self.device) && own.is_some() && self.accept(branch, expected, batch) {
+                // Looked at again: the record just issued changed the charter.
+            } else if about.is_some_and(|device| device != self.device) || own.is_some() {
+                // The welcome was made for another phone, or another certificate was slipped in.
+                self.expected.remove(branch);
+                batch.put(Table::Branches, branch.0, FAILED.to_vec());
+                self.push_event(Event::JoinFailed { branch: *branch });
+            }
+        } else if let Some(pinned) = self.pinned.get(branch).copied()
+            && own.is_some_and(|own| own != pinned)
+        {
+            self.accept(branch, pinned, batch);
         }
+    }
+
+    /// Says to everybody which of several certificates this device joined by: whoever may admit may write its keys into
+    /// another. Returns whether that counts; once is enough.
+    fn accept(&mut self, branch: &SpaceId, certificate: ItemId, batch: &mut Batch) -> bool {
+        if !self.accepted.insert(*branch) {
+            return false;
+        }
+        let issued = self.issue(*branch, &Record::Accept { certificate }.encode(), batch);
+        if let Err(error) = &issued {
+            tracing::warn!(%branch, %error, "another certificate stands in the place of the one this device joined by");
+        }
+        issued.is_ok()
+    }
+
+    /// This device is in a branch by this certificate.
+    pub(super) fn pin(&mut self, branch: &SpaceId, certificate: ItemId, batch: &mut Batch) {
+        self.pinned.insert(*branch, certificate);
+        batch.put(Table::Branches, branch.0, [&certificate.0[..], &[1]].concat());
+    }
+
+    /// The certificate by which this device is in a branch, from what is kept of it.
+    pub(super) fn pinned_from(value: &[u8]) -> Option<ItemId> {
+        let (certificate, flag) = value.split_first_chunk::<32>()?;
+        (flag == [1]).then_some(ItemId(*certificate))
     }
 
     /// What is kept of a branch whose welcome is not confirmed yet.

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use dinh_proto::channel::Binding;
+use dinh_proto::charter::Standing;
 use dinh_proto::error::{CloseCode, Fate, RejectCode, SessionError};
 use dinh_proto::ids::{Author, Cursor, ItemId, Seq, SpaceId};
-use dinh_proto::item::SpaceSum;
+use dinh_proto::item::{Kind, SpaceSum};
 use dinh_proto::keys::RelayPublic;
 use dinh_proto::limits;
 use dinh_proto::ranges::Ranges;
@@ -46,6 +47,10 @@ pub(super) struct Link {
     pub(super) haves: BTreeMap<SpaceId, BTreeMap<Author, Ranges>>,
     /// Items that the relay lacks although this device has no acknowledgement outstanding for them.
     pub(super) extras: VecDeque<Extra>,
+    /// Extras that were refused for now: they are offered again with what else was.
+    pub(super) extras_held_back: Vec<Extra>,
+    /// Spaces of which the relay did not take everything: they are compared again on the next connection.
+    not_taken: BTreeSet<SpaceId>,
     /// Extras that were sent and not answered.
     pub(super) extras_sent: BTreeMap<ItemId, Extra>,
     /// Spaces of which extras were queued on this connection and not all answered.
@@ -91,6 +96,8 @@ impl<S: Store> Replica<S> {
             have_is_complete: false,
             haves: BTreeMap::new(),
             extras: VecDeque::new(),
+            extras_held_back: Vec::new(),
+            not_taken: BTreeSet::new(),
             extras_sent: BTreeMap::new(),
             uploading: BTreeSet::new(),
             rechecked: false,
@@ -136,6 +143,7 @@ impl<S: Store> Replica<S> {
             if link.retry_at.is_some_and(|at| at <= now.mono) {
                 link.retry_at = None;
                 link.held_back.clear();
+                link.extras.extend(link.extras_held_back.drain(..));
             }
         }
         self.reconcile_when_due(now.mono);
@@ -283,9 +291,9 @@ impl<S: Store> Replica<S> {
     /// are on their way that the relay may have got from elsewhere too. Their answers will tell.
     fn is_uncertain(&self, space: &SpaceId) -> bool {
         let Some(link) = &self.link else { return true };
-        let on_the_way =
-            || link.extras.iter().chain(link.extras_sent.values()).any(|e| e.key.chain.space == *space);
-        self.backfills.contains_key(space) || on_the_way()
+        let extras = link.extras.iter().chain(&link.extras_held_back).chain(link.extras_sent.values());
+        let mut on_the_way = extras.map(|e| e.key.chain.space);
+        self.backfills.contains_key(space) || on_the_way.any(|s| s == *space)
     }
 
     /// The checksum of what the relay should have: everything known here that is not in the outbox, and what waits
@@ -327,10 +335,13 @@ impl<S: Store> Replica<S> {
     /// If every extra was answered, the relay has what this device has.
     fn finish_upload(&mut self, batch: &mut Batch) {
         let Some(link) = &mut self.link else { return };
-        if link.uploading.is_empty() || !link.extras.is_empty() || !link.extras_sent.is_empty() {
+        let waits =
+            !link.extras.is_empty() || !link.extras_held_back.is_empty() || !link.extras_sent.is_empty();
+        if link.uploading.is_empty() || waits {
             return;
         }
-        let uploaded = std::mem::take(&mut link.uploading);
+        let mut uploaded = std::mem::take(&mut link.uploading);
+        uploaded.retain(|space| !link.not_taken.contains(space));
         self.change_recheck(batch, |recheck| recheck.retain(|space| !uploaded.contains(space)));
     }
 
@@ -369,9 +380,18 @@ impl<S: Store> Replica<S> {
         let Some(link) = &mut self.link else { return Ok(()) };
         if let Some(extra) = link.extras_sent.remove(&id)
             && code.fate() == Fate::Later
-            && extra.attempts < EXTRA_ATTEMPTS_MAX
         {
-            link.extras.push_back(Extra { attempts: extra.attempts + 1, ..extra });
+            // What it waits for may be among the extras behind it; what the relay has no room for, time may help.
+            let at_once =
+                matches!(code, RejectCode::UnknownAuthor | RejectCode::UnknownTarget | RejectCode::Gap);
+            if !at_once {
+                link.extras_held_back.push(extra);
+                link.retry_at.get_or_insert(now.mono + limits::RETRY_LATER);
+            } else if extra.attempts < EXTRA_ATTEMPTS_MAX {
+                link.extras.push_back(Extra { attempts: extra.attempts + 1, ..extra });
+            } else {
+                link.not_taken.insert(extra.key.chain.space);
+            }
         }
         link.offered.remove(&id);
         let mut batch = Batch::default();
@@ -385,9 +405,41 @@ impl<S: Store> Replica<S> {
                 link.held_back.insert(id);
                 link.retry_at = Some(link.retry_at.unwrap_or(now.mono + limits::RETRY_LATER));
             }
+            // This device may, by all that it knows: the relay knows of a record that did not come (that removed this
+            // device, say), or is wrong. A later record may undo it: nothing is given up before.
+            Fate::Never if code == RejectCode::NotAuthorised && self.may_by_own_charter(order)? => {
+                if let Some(link) = &mut self.link {
+                    link.held_back.insert(id);
+                }
+            }
             Fate::Never => self.refused_for_good(order, id, code, detail)?,
         }
         Ok(())
+    }
+
+    /// Whether this device's charters say that an own item of the outbox counts.
+    fn may_by_own_charter(&self, order: u64) -> Result<bool, ReplicaError> {
+        let Some(Outgoing::Item(key)) = self.outbox.get(&order).map(|entry| entry.what) else {
+            return Ok(false);
+        };
+        let Some(item) = self.read_item(&key.chain, key.n)? else { return Ok(false) };
+        let (header, id) = (item.header(), item.id());
+        let own = header.author.device == self.device;
+        let charter = self.branch_charter(&header.space).filter(|_| own);
+        Ok(charter.is_some_and(|charter| match header.kind {
+            Kind::Charter => charter.counts(&id),
+            _ => {
+                let now = charter.authorise_author(&self.device, &header.space, &header.doc);
+                now.is_ok() && charter.standing(header, id.link()) == Ok(Standing::Accepted)
+            }
+        }))
+    }
+
+    /// A charter changed: what was refused by the old one is offered again.
+    pub(super) fn offer_again(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.held_back.clear();
+        }
     }
 
     fn refused_for_good(

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::{
     Certificate, EpochRecord, Frontier, JoinRequest, Mark, Reason, Record, Role, recover,
 };
@@ -28,14 +27,6 @@ pub struct Taken {
     pub reason: Reason,
     /// The first of its charter records that does not count any more; none if all that were received count.
     pub from_record: Option<dinh_proto::ids::ItemId>,
-}
-
-/// The epochs of a space that no other leads back to, with their generations.
-fn open_ends(charter: &Charter, space: &SpaceId) -> Vec<(EpochId, u32)> {
-    let followed: BTreeSet<EpochId> =
-        charter.epochs(space).flat_map(|(_, e)| e.prev.iter().map(|s| s.epoch)).collect();
-    let ends = charter.epochs(space).filter(|(id, _)| !followed.contains(id));
-    ends.map(|(id, e)| (id, e.generation)).collect()
 }
 
 impl<S: Store> Replica<S> {
@@ -120,7 +111,7 @@ impl<S: Store> Replica<S> {
         }
         let mut batch = Batch::default();
         let result = self.issue_epoch(branch, space, &mut batch);
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result
     }
@@ -182,7 +173,7 @@ impl<S: Store> Replica<S> {
         let mut batch = Batch::default();
         self.issue(branch, &payload, &mut batch)?;
         let result = self.rotate_where_due(branch, &mut batch);
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result?;
         self.rejudge()
@@ -193,7 +184,9 @@ impl<S: Store> Replica<S> {
         let mut batch = Batch::default();
         let issued = records.iter().try_for_each(|r| self.issue(branch, &r.encode(), &mut batch));
         let rotated = issued.and_then(|()| self.rotate_where_due(branch, &mut batch));
-        self.settle_charters(None, &mut batch);
+        // Who reads more than before gets the keys in the same act.
+        let rotated = rotated.and_then(|()| self.hand_keys(branch, |_, _| true, &mut batch));
+        self.settle_charters(None, &mut batch)?;
         // What was issued before an error counts: it is kept.
         batch.commit(&mut self.store)?;
         rotated?;
@@ -260,7 +253,7 @@ impl<S: Store> Replica<S> {
     pub(super) fn may_draw_key(&self, branch: &SpaceId, space: &SpaceId) -> bool {
         let has_all = || {
             let charter = self.charters.get(branch);
-            charter.is_some_and(|c| open_ends(c, space).iter().all(|(id, _)| self.keys.has(space, id)))
+            charter.is_some_and(|c| c.needed_epochs(space).iter().all(|id| self.keys.has(space, id)))
         };
         self.key.has_wrap() || (!self.is_locked(space) && has_all())
     }
@@ -268,12 +261,26 @@ impl<S: Store> Replica<S> {
     /// The keys of the epochs that no other epoch leads back to: who has these has all.
     fn newest_epochs(&self, branch: &SpaceId, space: &SpaceId) -> Vec<SpaceKey> {
         let Some(charter) = self.charters.get(branch) else { return Vec::new() };
-        let mut newest: Vec<(u32, SpaceKey)> = open_ends(charter, space)
-            .into_iter()
-            .filter_map(|(id, generation)| Some((generation, self.keys.get(space, &id.hint())?.clone())))
+        let needed = charter.needed_epochs(space);
+        let mut newest: Vec<(u32, SpaceKey)> = charter
+            .epochs(space)
+            .filter(|(id, _)| needed.contains(id))
+            .filter_map(|(id, e)| Some((e.generation, self.keys.get(space, &id.hint())?.clone())))
             .collect();
         newest.sort_by_key(|(generation, _)| std::cmp::Reverse(*generation));
+        newest.splice(0..0, self.orphaned_keys(branch, space).into_iter().map(|key| (0, key)));
         newest.into_iter().take(limits::EPOCH_PREV_MAX).map(|(_, key)| key).collect()
+    }
+
+    /// Keys that are here and that no epoch leads to which counts: who drew them was removed before it did. What was written
+    /// under them in good faith stays, so newcomers must get them.
+    pub(super) fn orphaned_keys(&self, branch: &SpaceId, space: &SpaceId) -> Vec<SpaceKey> {
+        let Some(charter) = self.charters.get(branch).filter(|c| c.has_history(space)) else {
+            return Vec::new();
+        };
+        let led_to: BTreeSet<EpochId> =
+            charter.epochs(space).flat_map(|(id, e)| e.prev.iter().map(|s| s.epoch).chain([id])).collect();
+        self.keys.of(space).filter(|key| !led_to.contains(&key.id())).cloned().collect()
     }
 
     pub(super) fn wraps(

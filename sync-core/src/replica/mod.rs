@@ -160,6 +160,10 @@ pub struct Replica<S> {
     known_devices: BTreeMap<SpaceId, BTreeSet<DeviceId>>,
     /// Branches that were joined by a welcome, with the certificate that it pinned, until that is received.
     expected: BTreeMap<SpaceId, ItemId>,
+    /// The certificates by which this device is in its branches.
+    pinned: BTreeMap<SpaceId, ItemId>,
+    /// Branches to which it said so since the start.
+    accepted: BTreeSet<SpaceId>,
     /// Devices of which something may count now that did not, or the reverse.
     rejudge: BTreeMap<SpaceId, BTreeSet<DeviceId>>,
     /// The device's clock when it was last heard of.
@@ -273,6 +277,8 @@ impl<S: Store> Replica<S> {
             charters_due: BTreeSet::new(),
             known_devices: BTreeMap::new(),
             expected: BTreeMap::new(),
+            pinned: BTreeMap::new(),
+            accepted: BTreeSet::new(),
             rejudge: BTreeMap::new(),
             wall: WallTime(0),
             tend_at: None,
@@ -387,6 +393,9 @@ impl<S: Store> Replica<S> {
             if let Some(certificate) = Self::expected_from(&value) {
                 self.expected.insert(branch, certificate);
             }
+            if let Some(certificate) = Self::pinned_from(&value) {
+                self.pinned.insert(branch, certificate);
+            }
             let mut items = Vec::new();
             self.store.read(|tx| {
                 tx.scan(Table::Items, &branch.0, schema::prefix_end(&branch.0).as_deref(), &mut |_, v| {
@@ -402,7 +411,7 @@ impl<S: Store> Replica<S> {
             self.charters_due.insert(branch);
         }
         let mut batch = Batch::default();
-        self.settle_charters(None, &mut batch);
+        self.look_at_charters(None, &mut batch);
         batch.commit(&mut self.store)?;
         Ok(())
     }

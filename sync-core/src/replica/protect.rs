@@ -175,7 +175,7 @@ impl<S: Store> Replica<S> {
         self.load_unsealed()?;
         self.charters_due.extend(self.charters.keys().copied().collect::<Vec<_>>());
         let mut batch = Batch::default();
-        self.settle_charters(Some(now.mono), &mut batch);
+        self.settle_charters(Some(now.mono), &mut batch)?;
         batch.commit(&mut self.store)?;
         self.rewrite_stale()?;
         for (branch, devices) in std::mem::take(&mut self.rejudge_locked) {

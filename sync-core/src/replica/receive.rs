@@ -44,7 +44,7 @@ impl<S: Store> Replica<S> {
         }
         self.begin_backfills(&before, grant_seq, &mut batch);
         self.move_cursor(items.scope, items.upto, &mut batch);
-        self.settle_charters(Some(now.mono), &mut batch);
+        self.settle_charters(Some(now.mono), &mut batch)?;
         batch.commit(&mut self.store)?;
         self.settle_forks(&mut touched)?;
         self.rejudge()?;
@@ -84,6 +84,10 @@ impl<S: Store> Replica<S> {
             return;
         }
         let Some(link) = &self.link else { return };
+        if self.cursor.is_none() {
+            // Nothing was passed yet: everything is still ahead.
+            return;
+        }
         // If the relay knew of the grant when it said welcome, it sends the space from the cursor on.
         let to = if grant_seq > link.head_at_welcome { grant_seq } else { link.cursor_at_hello };
         let reconciling = link.reconciling;
@@ -251,7 +255,7 @@ impl<S: Store> Replica<S> {
         let mut batch = Batch::default();
         let mut touched = BTreeSet::new();
         self.retry_parked(&mut batch, &mut touched)?;
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         self.settle_forks(&mut touched)?;
         self.rejudge()?;
@@ -320,6 +324,19 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
+    /// Saved views of documents that are to be judged again go with the records that ask for it, in one transaction.
+    pub(super) fn drop_stale_views(&mut self, batch: &mut Batch) -> Result<(), ReplicaError> {
+        for (branch, devices) in self.rejudge.iter().filter(|(_, devices)| !devices.is_empty()) {
+            let Some(charter) = self.charters.get(branch) else { continue };
+            for doc in charter.documents().keys() {
+                if self.was_written_by(doc, devices)? {
+                    batch.delete(Table::Views, doc.0);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// After a change of who may do what: documents with runs that may count otherwise now are made again.
     pub(super) fn rejudge(&mut self) -> Result<(), ReplicaError> {
         for (branch, devices) in std::mem::take(&mut self.rejudge) {
@@ -355,7 +372,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// Makes a document again from its items, by the charter as it is now.
-    fn remake(&mut self, doc: &DocId) -> Result<(), ReplicaError> {
+    pub(super) fn remake(&mut self, doc: &DocId) -> Result<(), ReplicaError> {
         self.flush_typing_as_typed(doc)?;
         let was_open = self.open.remove(doc).is_some();
         let mut batch = Batch::default();
@@ -377,7 +394,7 @@ impl<S: Store> Replica<S> {
     pub(super) fn apply_received(&mut self, now: Now, doc: &DocId) -> Result<(), ReplicaError> {
         if self.open.contains_key(doc) {
             // Typing that is not under composition is committed first, so that it keeps its place.
-            self.flush_typing_of(doc, now.wall)?;
+            self.flush_typing_or_drop(doc, now.wall)?;
             self.advance(doc, true)
         } else {
             self.push_event(Event::DocumentReset { doc: *doc });

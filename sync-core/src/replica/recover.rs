@@ -158,6 +158,7 @@ impl<S: Store> Replica<S> {
         }
         if let Some(link) = &mut self.link {
             link.extras.retain(|e| e.key != key);
+            link.extras_held_back.retain(|e| e.key != key);
         }
         Ok(())
     }

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! meta          name                                   → value
-//! branches      branch 16                              → nothing, or the id of the certificate that a welcome pinned
+//! branches      branch 16                              → nothing; or the id of the certificate that a welcome
+//!                                                       names; the same and 1 if it is here, or 1
+//!                                                        if that welcome was wrong
 //! items         space 16 ‖ device 16 ‖ session 8 ‖ n 4 → item
 //! held, covered space 16 ‖ device 16 ‖ session 8       → ranges
 //! snapshots     document 16                            → item

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use dinh_proto::charter::Device;
 use dinh_proto::charter::record::Record;
-use dinh_proto::ids::{ChainId, SpaceId};
+use dinh_proto::ids::{ChainId, EpochId, SpaceId};
 use dinh_proto::keys::DevicePublic;
 use dinh_proto::limits;
 use dinh_proto::time::Timestamp;
@@ -18,15 +19,25 @@ use crate::store::Store;
 
 impl<S: Store> Replica<S> {
     /// Charters changed: keys are looked for, the app hears of devices, and this device soon looks what is needed of it.
-    pub(super) fn settle_charters(&mut self, now: Option<Timestamp>, batch: &mut Batch) {
-        for branch in std::mem::take(&mut self.charters_due) {
-            self.check_expected(&branch, batch);
+    pub(super) fn look_at_charters(&mut self, now: Option<Timestamp>, batch: &mut Batch) {
+        while let Some(branch) = self.charters_due.pop_first() {
+            self.check_certificate(&branch, batch);
             self.learn_keys(&branch, batch);
             self.tell_devices(&branch);
             if let Some(now) = now {
                 self.tend_soon(now);
             }
         }
+    }
+
+    /// The same, before the records that changed them are committed.
+    pub(super) fn settle_charters(
+        &mut self,
+        now: Option<Timestamp>,
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
+        self.look_at_charters(now, batch);
+        self.drop_stale_views(batch)
     }
 
     /// Not at once: of several devices that could, the first does it and the others see that it is done.
@@ -52,29 +63,24 @@ impl<S: Store> Replica<S> {
         let (officer, member) = (own.role.is_officer(), own.member);
         let now_s = self.wall.0 / 1_000;
         let mut rotate = Vec::new();
-        let mut wrap: Vec<(SpaceId, Vec<DevicePublic>)> = Vec::new();
         for space in charter.readable(&self.device) {
-            let own_space = charter.spaces().get(&space).is_some_and(|s| s.creator == member);
+            let creator = charter.spaces().get(&space).map(|s| s.creator);
+            let own_space = creator == Some(member);
             let current = charter.current_epoch(&space);
             let have = current.is_some_and(|(id, _)| self.keys.has(&space, &id));
             let is_old = current.is_some_and(|(_, e)| {
                 e.issued > 0 && now_s.saturating_sub(e.issued) > limits::KEY_AGE_MAX.as_secs()
             });
+            // Where neither an officer nor who created the space reads it, its readers see to its keys.
+            let readers = charter.readers(&space);
+            let mut readers = readers.iter().filter_map(|id| charter.device(id));
+            let mut alone = || !readers.any(|d| d.role.is_officer() || creator == Some(d.member));
             // An officer who is left without the newest key draws another: nobody can lock a space away.
-            if (officer || own_space) && (charter.rotation_due(&space) || is_old || !have) {
-                // Without the wrap secret a newest key may be missing that this device only cannot open.
-                if self.may_draw_key(&branch, &space) {
-                    rotate.push(space);
-                }
-                continue;
-            }
-            let lacking = charter.unwrapped(&space).into_iter().filter_map(|id| charter.devices().get(&id));
-            let for_them: Vec<DevicePublic> = lacking
-                .filter(|d| officer || own_space || d.member == member || d.role.is_officer())
-                .map(|d| d.public)
-                .collect();
-            if have && !for_them.is_empty() {
-                wrap.push((space, for_them));
+            let orphans = || !self.orphaned_keys(&branch, &space).is_empty();
+            let needed = charter.rotation_due(&space) || is_old || !have || orphans();
+            // Without the wrap secret a newest key may be missing that this device only cannot open.
+            if needed && (officer || own_space || alone()) && self.may_draw_key(&branch, &space) {
+                rotate.push(space);
             }
         }
         let unattested = charter.unattested(&self.device);
@@ -83,9 +89,9 @@ impl<S: Store> Replica<S> {
         for space in rotate {
             result = result.and(self.issue_epoch(branch, space, &mut batch));
         }
-        for (space, devices) in wrap {
-            result = result.and(self.issue_wraps(branch, space, &devices, &mut batch));
-        }
+        let whom =
+            |own_space: bool, d: &Device| officer || own_space || d.member == member || d.role.is_officer();
+        result = result.and(self.hand_keys(branch, whom, &mut batch));
         for (removal, device, space) in unattested {
             let seen = |chain: &ChainId| chain.space == space && chain.author.device == device;
             let frontier = match self.frontier(&branch, seen) {
@@ -98,7 +104,7 @@ impl<S: Store> Replica<S> {
                 result = result.and(self.issue(branch, &record.encode(), &mut batch));
             }
         }
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         if let Err(error) = result {
             // Somebody else's record came first, or a right is gone: what is needed is looked at again on the next change.
@@ -107,8 +113,36 @@ impl<S: Store> Replica<S> {
         self.rejudge()
     }
 
-    /// Hands the current key of a space to devices.
-    pub(super) fn issue_wraps(
+    /// Hands the keys that this device has to devices that lack them, as far as `whom` says (whether the space is this
+    /// device's member's own, the device).
+    pub(super) fn hand_keys(
+        &mut self,
+        branch: SpaceId,
+        whom: impl Fn(bool, &Device) -> bool,
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
+        let Some(charter) = self.charters.get(&branch) else { return Ok(()) };
+        let Some(own) = charter.devices().get(&self.device) else { return Ok(()) };
+        let mut lacking: Vec<(SpaceId, EpochId, Vec<DevicePublic>)> = Vec::new();
+        for space in charter.readable(&self.device) {
+            let own_space = charter.spaces().get(&space).is_some_and(|s| s.creator == own.member);
+            for epoch in charter.needed_epochs(&space).into_iter().filter(|id| self.keys.has(&space, id)) {
+                let unwrapped = charter.unwrapped(&space, &epoch);
+                let devices = unwrapped.iter().filter_map(|id| charter.devices().get(id));
+                let devices: Vec<DevicePublic> =
+                    devices.filter(|d| whom(own_space, d)).map(|d| d.public).collect();
+                if !devices.is_empty() {
+                    lacking.push((space, epoch, devices));
+                }
+            }
+        }
+        lacking
+            .into_iter()
+            .try_for_each(|(space, epoch, devices)| self.issue_wraps(branch, space, epoch, &devices, batch))
+    }
+
+    /// Hands devices the keys of a space that they need, as far as they are here.
+    pub(super) fn hand_keys_of(
         &mut self,
         branch: SpaceId,
         space: SpaceId,
@@ -116,7 +150,18 @@ impl<S: Store> Replica<S> {
         batch: &mut Batch,
     ) -> Result<(), ReplicaError> {
         let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
-        let Some((epoch, _)) = charter.current_epoch(&space) else { return Ok(()) };
+        let needed = charter.needed_epochs(&space);
+        needed.into_iter().try_for_each(|epoch| self.issue_wraps(branch, space, epoch, devices, batch))
+    }
+
+    fn issue_wraps(
+        &mut self,
+        branch: SpaceId,
+        space: SpaceId,
+        epoch: EpochId,
+        devices: &[DevicePublic],
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
         let Some(key) = self.keys.get(&space, &epoch.hint()).cloned() else { return Ok(()) };
         for some in devices.chunks(limits::WRAPS_PER_RECORD_MAX) {
             let wraps = self.wraps(&branch, &space, &key, some);

@@ -221,7 +221,7 @@ impl Hub {
         let header = item.header();
         let space_id = header.space;
         if header.kind == Kind::Charter {
-            self.admit_record(item, bridged)?;
+            self.admit_record(id, item, bridged)?;
         } else {
             let space = self.spaces.get(&space_id).ok_or(RejectCode::UnknownTarget)?;
             let charter = self.branches.get(&space.branch).ok_or(RejectCode::UnknownTarget)?;
@@ -260,7 +260,7 @@ impl Hub {
         Ok(seq)
     }
 
-    fn admit_record(&mut self, item: &Item, bridged: bool) -> Result<(), Refusal> {
+    fn admit_record(&mut self, id: PeerId, item: &Item, bridged: bool) -> Result<(), Refusal> {
         let branch = item.header().space;
         let record = Record::decode(item.payload()).map_err(|e| Refusal {
             code: RejectCode::Malformed,
@@ -279,12 +279,20 @@ impl Hub {
         }
         self.check_record_room(item, &record)?;
         let charter = self.branches.entry(branch).or_insert_with(|| Charter::new(branch));
-        let inserted = charter.insert(item);
+        // One that does not count (any more) and that another member holds is a part of what all members hold: it stays, so
+        // that a relay that lost its log gets back what the others have. Its own author has no such claim.
+        let author = item.header().author.device;
+        let carrier = self.peers.get(&id).and_then(|p| p.device).filter(|carrier| *carrier != author);
+        let held = carrier.is_some_and(|carrier| charter.can_read(&carrier, &branch));
+        let inserted = match charter.insert(item) {
+            Err(RejectCode::NotAuthorised) if held => charter.keep(item),
+            other => other,
+        };
         if charter.is_empty() {
             self.branches.remove(&branch);
         }
         inserted?;
-        self.count_record(branch, item.header().author.device);
+        self.count_record(branch, author);
         self.take_over_charter(branch);
         Ok(())
     }

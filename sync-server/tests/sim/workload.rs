@@ -5,10 +5,12 @@ use dinh_core::document::{EditError, Path, Value};
 use dinh_core::path;
 use dinh_core::replica::ReplicaError;
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
+use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
 use dinh_proto::keys::{DeviceKey, SignKey};
 use rand_chacha::rand_core::RngCore;
 
+use crate::net::relay_key;
 use crate::options::below;
 use crate::truth::{Deed, Must, SpaceInfo, What};
 use crate::world::{Happening, World};
@@ -61,15 +63,26 @@ impl World {
         }
         let branch = self.truth.branch;
         let key = DeviceKey::from_seed(&self.seed32());
-        let request = JoinRequest::new(&key);
+        let (device, request) = (key.public().id(), JoinRequest::new(&key));
         // If the secretary's phone dies of it, the other leaves.
-        let invitation = self.call(0, |r, _| {
+        let shown = self.call(0, |r, _| {
             r.admit_device(branch, who, role, request, "Điện thoại")?;
-            r.invitation(branch)
+            let welcome = r.welcome(branch, device, relay_key().public(), "ws://relay.example/dinh/v1")?;
+            Ok((r.invitation(branch)?, welcome))
         })?;
+        let (invitation, welcome) = match shown {
+            Ok(shown) => shown,
+            // The member has as many phones as may be.
+            Err(ReplicaError::NotAuthorised(RejectCode::Quota)) => return None,
+            Err(error) => panic!("a secretary admits: {error}"),
+        };
         let p = self.add_phone(key, who, role);
-        let invitation = invitation.expect("a secretary admits");
-        self.call(p, |r, _| r.join(&invitation)).expect("no fault yet").expect("an admitted phone joins");
+        let by_welcome = self.chance(50);
+        let joined = self.call(p, |r, _| match by_welcome {
+            true => r.join_by_welcome(&welcome),
+            false => r.join(&invitation).map(drop),
+        });
+        joined.expect("no fault yet").expect("an admitted phone joins");
         self.say(|| format!("phone {p} joins as {who:?} {role:?}"));
         self.pump_phone(0);
         self.pump_phone(p);
@@ -91,7 +104,8 @@ impl World {
             75..=79 => self.delete_something(p),
             80..=84 => self.create_some_document(p),
             85..=88 => self.create_some_space(p),
-            89..=92 => self.grant_something(p),
+            89..=91 => self.grant_something(p),
+            92 => self.rotate_something(p),
             93..=96 => self.send_presence(p),
             _ => self.join_somebody(),
         }
@@ -310,6 +324,18 @@ impl World {
             }
             Some(Err(ReplicaError::UnknownSpace(_) | ReplicaError::NotAuthorised(_))) => {}
             Some(Err(error)) => panic!("phone {p}: grant: {error}"),
+        }
+    }
+
+    /// A new key of some space, also at the same time as others and without a connection.
+    fn rotate_something(&mut self, p: usize) {
+        let i = below(&mut self.rng, self.truth.spaces.len() as u64) as usize;
+        let space = self.truth.spaces[i].id;
+        match self.call(p, |r, _| r.rotate_key(space)) {
+            None => {}
+            Some(Ok(())) => self.say(|| format!("phone {p}: {space:?} has a new key")),
+            Some(Err(ReplicaError::UnknownSpace(_) | ReplicaError::NotAuthorised(_))) => {}
+            Some(Err(error)) => panic!("phone {p}: rotate_key: {error}"),
         }
     }
 

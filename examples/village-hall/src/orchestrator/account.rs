@@ -11,6 +11,7 @@ use crate::action::Path;
 use crate::cast::Fixtures;
 use crate::ledger::{Final, Lost};
 use crate::link::Link;
+use crate::plain::Phrases;
 use crate::protocol::{Command, Reply};
 use crate::render::render;
 
@@ -20,7 +21,7 @@ impl Hall<'_> {
         while let Ok(news) = self.news.try_recv() {
             self.note(Some(news));
         }
-        let all: Vec<usize> = (0..self.phones.len()).collect();
+        let all = self.members();
         let survey = survey(&self.phones, &all).await;
         let copies = self.copies(&all).await;
         let (lost, undelivered) = self.missing(&copies);
@@ -29,8 +30,16 @@ impl Hall<'_> {
                 .faults
                 .push(format!("lost: step {} of phone {}: {:?}", one.step, one.phone, one.action));
         }
-        let settled: BTreeSet<usize> =
-            survey.iter().filter(|(_, (status, _))| status.pending == 0).map(|(phone, _)| *phone).collect();
+        for one in self.leaked(&copies) {
+            self.report.leaked += 1;
+            self.report.faults.push(format!(
+                "a removed phone's edit is there: step {} of phone {}: {:?}",
+                one.step, one.phone, one.action
+            ));
+        }
+        // What a removed phone wrote while it was in the branch was acknowledged before it was removed.
+        let settled = survey.iter().filter(|(_, (status, _))| status.pending == 0).map(|(phone, _)| *phone);
+        let settled: BTreeSet<usize> = settled.chain(self.gone.iter().copied()).collect();
         let pairs: BTreeSet<&(String, Option<String>)> =
             survey.values().flat_map(|(_, hashes)| hashes).collect();
         // Hashes are what an engine says; contents are what people read. Both must agree.
@@ -39,6 +48,7 @@ impl Hall<'_> {
                 .cast
                 .readers(&document.name)
                 .iter()
+                .filter(|phone| all.contains(*phone))
                 .map(|phone| copies.get(phone).and_then(|copy| copy.documents.get(&document.name)));
             let first = contents.next().flatten();
             first.is_some() && contents.all(|content| content == first)
@@ -51,11 +61,13 @@ impl Hall<'_> {
                 "not converged: equal contents: {same}, unanswered edits: {waiting}. {why}"
             ));
         }
+        self.search_relay(&copies);
         let report = &mut self.report;
         report.distinct_documents_hashes = pairs.len();
         report.lost = lost.len() as u64;
         report.undelivered = undelivered;
         report.edits = self.ledger.saved_count();
+        report.shut_out = self.ledger.shut_out_count();
         report.unconfirmed = self.waiting.len() as u64;
         report.acked = self.ledger.saved_on(&settled);
         report.items = survey.values().map(|(status, _)| status.items).max().unwrap_or(0);
@@ -85,6 +97,36 @@ impl Hall<'_> {
         let lost: Vec<Lost> = missing.into_values().filter_map(nowhere).collect();
         let undelivered = (all - lost.len()) as u64;
         (lost, undelivered)
+    }
+
+    /// What removed phones wrote and any copy shows, each once.
+    fn leaked(&self, copies: &BTreeMap<usize, Copy>) -> Vec<Lost> {
+        let all = copies.values().flat_map(|copy| self.ledger.leaked(copy));
+        all.map(|one| (one.step, one)).collect::<BTreeMap<u32, Lost>>().into_values().collect()
+    }
+
+    /// Searches the relay's directory for what phones hold in plain text: names, and the words of every document.
+    fn search_relay(&mut self, copies: &BTreeMap<usize, Copy>) {
+        let mut phrases = Phrases::default();
+        self.cast.people.iter().for_each(|person| phrases.add(&person.name));
+        for copy in copies.values() {
+            copy.documents.values().for_each(|document| phrases.add_document(document));
+        }
+        match phrases.search(&self.config.directory.join("relay")) {
+            Ok(search) => {
+                self.report.relay_files = search.files;
+                self.report.relay_bytes = search.bytes;
+                self.report.relay_phrases = phrases.len() as u64;
+                self.report.relay_hits = search.hits;
+                for found in search.found {
+                    self.report.faults.push(format!("the relay can read {found}"));
+                }
+                if search.files == 0 || phrases.is_empty() {
+                    self.report.faults.push("there was nothing to search at the relay".into());
+                }
+            }
+            Err(error) => self.report.faults.push(format!("the relay's directory cannot be read: {error}")),
+        }
     }
 
     async fn copies(&self, phones: &[usize]) -> BTreeMap<usize, Copy> {

@@ -44,6 +44,7 @@ async fn tests(arguments: &[String]) {
     an_engine_that_forgets_is_found_out().await;
     an_engine_that_diverges_is_found_out().await;
     an_engine_that_dies_is_found_out().await;
+    a_relay_that_lets_removed_phones_in_is_found_out().await;
 }
 
 async fn a_meeting_with_every_fault_loses_nothing() {
@@ -56,6 +57,13 @@ async fn a_meeting_with_every_fault_loses_nothing() {
         assert_eq!(report.acked, report.edits);
         assert_eq!(report.distinct_documents_hashes, report.documents);
         assert!(report.edits > 100 && report.relay_kills == 2 && report.phone_kills >= 3);
+        assert_eq!((report.removed_phones, report.admitted_phones), (2, 1));
+        assert!(report.shut_out >= 9 && report.leaked == 0);
+        assert!(
+            report.relay_hits == 0
+                && report.relay_phrases > 1_000
+                && report.relay_bytes > report.bytes_up / 2
+        );
         assert!(report.heal_ms.is_some() && report.bytes_up > 0 && report.bytes_down > report.bytes_up);
         let words = outcome.papers.split_whitespace().collect::<Vec<_>>().join(" ");
         for expected in ["1.500.000 đồng mỗi hộ", "trước ngày 25/12", "đọc lại biên bản", "Ma Văn Đoàn"]
@@ -73,12 +81,26 @@ async fn the_smallest_meeting() {
 async fn an_engine_that_forgets_is_found_out() {
     let report = play(options(4), Engine::Toy("forget")).await.report;
     assert!(report.lost >= 1 && !report.is_good(), "{report:#?}");
+    assert!(
+        report.shut_out > 0 && report.leaked == 0,
+        "the toy's relay shuts removed phones out: {report:#?}"
+    );
 }
 
 async fn an_engine_that_diverges_is_found_out() {
     let report = play(options(4), Engine::Toy("deaf")).await.report;
     assert!(!report.converged && !report.is_good(), "{report:#?}");
     assert!(report.undelivered > 0 && report.lost == 0, "what is somewhere is not lost: {report:#?}");
+}
+
+async fn a_relay_that_lets_removed_phones_in_is_found_out() {
+    let report = play(options(4), Engine::Toy("leak")).await.report;
+    assert!(report.converged && report.lost == 0, "nothing else is wrong: {report:#?}");
+    assert!(report.leaked == report.shut_out && report.leaked > 0 && !report.is_good(), "{report:#?}");
+    // The toy's relay keeps everything in plain text, too.
+    assert!(
+        report.relay_hits > 100 && report.faults.iter().any(|fault| fault.contains("the relay can read"))
+    );
 }
 
 async fn an_engine_that_dies_is_found_out() {

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use village_hall::action::Path;
 use village_hall::cast::{Person, Space};
 use village_hall::phone::{Engine, EngineError};
-use village_hall::protocol::{Connection, Start, Status};
+use village_hall::protocol::{Connection, Departure, Start, Status};
 
 /// Lamport time, phone, index within the operation: orders operations and names characters.
 type Id = (u64, usize, usize);
@@ -36,6 +36,8 @@ enum Kind {
     Set(Path, Value, Vec<Id>),
     /// Characters to delete, the character after which to insert, what to insert.
     Splice(Path, Vec<Id>, Option<Id>, String),
+    /// From here on the relay takes nothing from this phone.
+    Remove(usize),
 }
 
 /// A line of the relay's protocol and of both sides' files.
@@ -99,6 +101,7 @@ impl Document {
                     *field = Value::String(shown);
                 }
             }
+            Kind::Remove(_) => {}
         }
     }
 
@@ -211,16 +214,25 @@ impl Engine for Toy {
 
     async fn found(
         &mut self,
-        cards: &[String],
         _: &[Person],
-        _: &[Space],
-    ) -> Result<Vec<String>, EngineError> {
-        Ok(cards.to_vec())
+        spaces: &[Space],
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        Ok(spaces.iter().map(|space| (space.name.clone(), space.name.clone())).collect())
     }
 
-    async fn join(&mut self, invite: &str) -> Result<(), EngineError> {
-        assert_eq!(invite, format!("card-{}", self.phone));
+    async fn admit(&mut self, card: &str, _: &Person, _: &str) -> Result<String, EngineError> {
+        Ok(format!("welcome, {card}"))
+    }
+
+    async fn join(&mut self, welcome: &str, spaces: &BTreeMap<String, String>) -> Result<(), EngineError> {
+        assert_eq!(welcome, format!("welcome, card-{}", self.phone));
+        assert!(!spaces.is_empty());
         Ok(())
+    }
+
+    async fn remove(&mut self, card: &str, _: &Person, _: Departure) -> Result<(), EngineError> {
+        let phone = card.trim_start_matches("card-").parse().map_err(|_| EngineError(card.into()))?;
+        self.put("", Kind::Remove(phone))
     }
 
     async fn create(&mut self, doc: &str, space: &str, content: &Value) -> Result<String, EngineError> {
@@ -396,6 +408,7 @@ async fn serve(stream: TcpStream, log: &Mutex<Log>) -> std::io::Result<()> {
         _ => return Ok(()),
     };
     write.write_all(b"\n").await?;
+    let leaks = std::env::var("TOY_FAULT").is_ok_and(|fault| fault == "leak");
     loop {
         let tail: Vec<Op> = log.lock().unwrap().ops.get(next..).unwrap_or_default().to_vec();
         for op in tail {
@@ -407,6 +420,10 @@ async fn serve(stream: TcpStream, log: &Mutex<Log>) -> std::io::Result<()> {
                 let Some(line) = line? else { return Ok(()) };
                 let Ok(Line::Put(op)) = serde_json::from_str::<Line>(&line) else { continue };
                 let mut log = log.lock().unwrap();
+                let removed = |known: &Op| matches!(known.kind, Kind::Remove(phone) if phone == op.phone);
+                if !leaks && log.ops.iter().any(removed) {
+                    continue;
+                }
                 if !log.ops.iter().any(|known| (known.lamport, known.phone) == (op.lamport, op.phone)) {
                     let mut bytes = serde_json::to_vec(&op)?;
                     bytes.push(b'\n');

@@ -1,8 +1,10 @@
 //! What a set of records adds up to, and the questions that it answers.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::record::{Frontier, Reason, Role, Writers};
+use super::marks::{AnyOf, Effects, Marks, Position, Side};
+use super::record::{Reason, Role, Writers};
 use crate::crypto::{SealedKey, Wrap};
 use crate::error::RejectCode;
 use crate::ids::{Author, DeviceId, DocId, EpochId, ItemId, MemberId, SpaceId};
@@ -70,6 +72,21 @@ pub struct Epoch {
     pub prev: Vec<SealedKey>,
     /// The key for devices, by the first bytes of their ids.
     pub wraps: BTreeMap<[u8; 8], Vec<Wrap>>,
+    /// Of the records with this id the one that says the rest: who stands highest, then the smallest id.
+    pub(super) first: (Standpoint, ItemId),
+    /// To whom it was handed by one whose word is taken for it: an officer, the space's creator, the member itself.
+    pub(super) handed: BTreeSet<[u8; 8]>,
+}
+
+/// How far the issuer's word goes in a space, the furthest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standpoint {
+    Creator,
+    Secretary,
+    Deputy,
+    Reader,
+    /// Who read there once and did not when it issued the record.
+    Former,
 }
 
 /// Whether an item counts.
@@ -81,86 +98,80 @@ pub enum Standing {
     IfBuiltOn,
 }
 
-/// Where an item stands in its author's chain.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Position {
-    pub(super) space: SpaceId,
-    pub(super) author: Author,
-    pub(super) n: u32,
-    pub(super) link: [u8; 16],
-}
-
-/// How a position lies to a frontier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Within,
-    Beyond,
-    /// Another item than the one that the frontier's issuer had under this counter.
-    Other,
-}
-
-/// A frontier, to look up in.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Marks(BTreeMap<(SpaceId, Author), (u32, [u8; 16])>);
-
-impl Marks {
-    pub(super) fn of(frontier: &Frontier) -> Self {
-        Self(frontier.0.iter().map(|m| ((m.space, m.author), (m.n, m.link))).collect())
-    }
-
-    pub(super) fn side(&self, at: &Position) -> Side {
-        match self.0.get(&(at.space, at.author)) {
-            Some((n, _)) if at.n < *n => Side::Within,
-            Some((n, link)) if at.n == *n => {
-                if *link == at.link {
-                    Side::Within
-                } else {
-                    Side::Other
-                }
-            }
-            _ => Side::Beyond,
-        }
-    }
-
-    pub(super) fn names(&self, space: &SpaceId) -> bool {
-        self.0.keys().any(|(s, _)| s == space)
-    }
-
-    pub(super) fn extend(&mut self, space: &SpaceId, author: &Author, n: u32, link: [u8; 16]) {
-        let mark = self.0.entry((*space, *author)).or_insert((n, link));
-        if n > mark.0 {
-            *mark = (n, link);
-        }
-    }
-}
-
-/// A removal that counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RemovalEffect {
-    pub(super) by: ItemId,
-    pub(super) issuer: DeviceId,
-    pub(super) rank: u8,
-    pub(super) reason: Reason,
-    pub(super) marks: Marks,
-}
-
-/// A role change that counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RoleEffect {
-    pub(super) by: ItemId,
-    pub(super) rank: u8,
-    pub(super) generation: u32,
-    pub(super) role: Role,
-    pub(super) marks: Marks,
-}
-
-/// A grant or revoke that counts.
+/// A grant or revoke that counts, or a name in the list that a space began with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReaderEffect {
-    pub(super) by: ItemId,
     pub(super) generation: u32,
     /// `None` grants.
     pub(super) revoked: Option<Marks>,
+}
+
+/// How many levels there are of those who say who reads a space: its creator, secretaries, deputies.
+pub(super) const LEVELS: usize = 3;
+
+/// What was said about one member as a reader of one space.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Reader {
+    effects: BTreeMap<ItemId, ReaderEffect>,
+    /// The deciding one: generation, whether it revokes, id.
+    last: Option<(u32, bool, Reverse<ItemId>)>,
+    /// By the level of who said so: the highest generation of a grant, the last revoke.
+    granted: [u32; LEVELS],
+    listed: bool,
+    revoked: [Option<(u32, Reverse<ItemId>)>; LEVELS],
+    /// What revokes leave.
+    kept: AnyOf,
+}
+
+impl Reader {
+    pub(super) fn list(&mut self, by: ItemId) {
+        self.listed = true;
+        self.last = self.last.max(Some((0, false, Reverse(by))));
+    }
+
+    pub(super) fn add(&mut self, level: usize, by: ItemId, effect: ReaderEffect) {
+        let generation = effect.generation;
+        if let Some(marks) = &effect.revoked {
+            self.revoked[level] = self.revoked[level].max(Some((generation, Reverse(by))));
+            self.kept.add(marks);
+        } else {
+            self.granted[level] = self.granted[level].max(generation);
+        }
+        // Of equals a revoke wins.
+        self.last = self.last.max(Some((generation, effect.revoked.is_some(), Reverse(by))));
+        self.effects.insert(by, effect);
+    }
+
+    /// Whether it reads now.
+    pub(super) fn reads(&self) -> bool {
+        self.last.is_some_and(|(_, revoked, _)| !revoked)
+    }
+
+    /// Whether it ever did.
+    pub(super) fn read_once(&self) -> bool {
+        self.listed || self.granted.iter().any(|generation| *generation > 0)
+    }
+
+    /// Whether it read when it wrote this: now, or within the frontier of what took it off.
+    pub(super) fn read_at(&self, at: &Position) -> bool {
+        self.reads() || self.kept.holds(at)
+    }
+
+    /// Whether a member whose devices speak at this level may say who reads, at this place in its chain: it was let in, and
+    /// nobody of a higher level has taken it off since.
+    pub(super) fn speaks(&self, level: usize, at: &Position) -> bool {
+        let granted = self.granted[..=level].iter().copied().max().unwrap_or(0);
+        if granted == 0 && !self.listed {
+            return false;
+        }
+        let Some((generation, Reverse(id))) = self.revoked[..level].iter().copied().max().flatten() else {
+            return true;
+        };
+        let kept = || {
+            self.effects.get(&id).and_then(|e| e.revoked.as_ref()).is_some_and(|m| m.side(at) == Side::Within)
+        };
+        granted > generation || kept()
+    }
 }
 
 /// A certificate that counts, whatever became of its device.
@@ -169,39 +180,28 @@ pub(super) struct Certified {
     pub(super) by: ItemId,
     pub(super) public: DevicePublic,
     pub(super) member: MemberId,
+    /// The certificate's; what it is at a place in a chain, the effects say.
     pub(super) role: Role,
-    pub(super) name: Vec<u8>,
-    pub(super) seen: Vec<(Author, u32)>,
-    pub(super) removals: Vec<RemovalEffect>,
-    pub(super) roles: Vec<RoleEffect>,
+    /// What other certificates say that would count if this one were not.
+    pub(super) also: BTreeSet<(MemberId, Role)>,
+    pub(super) effects: Effects,
 }
 
 impl Certified {
     pub(super) fn is_cut(&self, at: &Position) -> bool {
-        self.removals.iter().any(|r| r.marks.side(at) != Side::Within)
+        self.effects.is_cut(at)
     }
 
     pub(super) fn role_at(&self, at: &Position) -> Role {
-        self.best_role(|e| e.marks.side(at) != Side::Within)
+        self.effects.roles.at(at).unwrap_or(self.role)
     }
 
     pub(super) fn role_now(&self) -> Role {
-        self.best_role(|_| true)
-    }
-
-    fn best_role(&self, applies: impl Fn(&RoleEffect) -> bool) -> Role {
-        let candidates = self.roles.iter().filter(|e| applies(e));
-        let best =
-            candidates.max_by_key(|e| (e.generation, std::cmp::Reverse(e.rank), std::cmp::Reverse(e.by)));
-        best.map_or(self.role, |e| e.role)
-    }
-
-    fn every_role(&self) -> impl Iterator<Item = Role> {
-        std::iter::once(self.role).chain(self.roles.iter().map(|e| e.role))
+        self.effects.roles.now().unwrap_or(self.role)
     }
 
     pub(super) fn ever(&self, f: impl Fn(Role) -> bool) -> bool {
-        self.every_role().any(f)
+        std::iter::once(self.role).chain(self.effects.roles.every()).any(f)
     }
 }
 
@@ -213,14 +213,15 @@ pub(super) struct View {
     pub(super) devices: BTreeMap<DeviceId, Device>,
     pub(super) removed: BTreeMap<DeviceId, RemovedDevice>,
     pub(super) spaces: BTreeMap<SpaceId, Space>,
-    pub(super) readers: BTreeMap<(SpaceId, MemberId), Vec<ReaderEffect>>,
+    pub(super) readers: BTreeMap<(SpaceId, MemberId), Reader>,
     pub(super) documents: BTreeMap<DocId, DocumentEntry>,
     pub(super) recorders: BTreeSet<(DocId, MemberId)>,
     pub(super) cuts: BTreeMap<(SpaceId, Author), u32>,
     pub(super) epochs: BTreeMap<SpaceId, BTreeMap<EpochId, Epoch>>,
     /// By generation; of two, the first by item id.
-    pub(super) upper: Option<(u32, std::cmp::Reverse<ItemId>, Option<SpaceId>)>,
-    pub(super) attested: BTreeSet<(ItemId, DeviceId, SpaceId)>,
+    pub(super) upper: Option<(u32, Reverse<ItemId>, Option<SpaceId>)>,
+    /// Who said what was received, by removal, device and space.
+    pub(super) attested: BTreeMap<(ItemId, DeviceId, SpaceId), BTreeSet<MemberId>>,
 }
 
 impl View {
@@ -235,16 +236,36 @@ impl View {
         })
     }
 
-    /// Whether a member was ever among the readers of a space.
+    /// Whether a device ever read a space.
     pub(super) fn ever_reads(&self, device: &Certified, space: &SpaceId, branch: &SpaceId) -> bool {
         if space == branch {
             return true;
         }
+        let listed = |member| self.readers.get(&(*space, member)).is_some_and(Reader::read_once);
         self.spaces.get(space).is_some_and(|s| match s.everyone {
-            true => device.ever(Role::reads_what_is_for_everyone),
-            false => {
-                s.members.contains(&device.member) || self.readers.contains_key(&(*space, device.member))
+            true => {
+                device.ever(Role::reads_what_is_for_everyone)
+                    || device.also.iter().any(|(_, role)| role.reads_what_is_for_everyone())
             }
+            false => listed(device.member) || device.also.iter().any(|(member, _)| listed(*member)),
+        })
+    }
+
+    /// Whether a device with this role read a space when it wrote what stands `at` a place, there or in the charter space.
+    pub(super) fn read_at(
+        &self,
+        device: &Certified,
+        role: Role,
+        space: &SpaceId,
+        at: &Position,
+        branch: &SpaceId,
+    ) -> bool {
+        if space == branch {
+            return true;
+        }
+        self.spaces.get(space).is_some_and(|s| match s.everyone {
+            true => role.reads_what_is_for_everyone(),
+            false => self.readers.get(&(*space, device.member)).is_some_and(|r| r.read_at(at)),
         })
     }
 
@@ -289,8 +310,8 @@ impl View {
             return Err(RejectCode::NotAuthorised);
         }
         let mut removed = false;
-        for removal in &device.removals {
-            match removal.marks.side(&at) {
+        for removal in device.effects.removals.values() {
+            match removal.side(&at) {
                 Side::Within => {}
                 Side::Beyond => removed = true,
                 Side::Other => return Err(RejectCode::NotAuthorised),
@@ -298,23 +319,15 @@ impl View {
         }
         let role = device.role_at(&at);
         let now = !removed
-            && self.read_at(device, role, &at, branch)
+            && self.read_at(device, role, space, &at, branch)
             && self.may_write(doc, entry, device.member, role);
         if now {
             return Ok(Standing::Accepted);
         }
+        let may = |role, member| self.may_write(doc, entry, member, role);
         let once = self.ever_reads(device, space, branch)
-            && device.ever(|role| self.may_write(doc, entry, device.member, role));
+            && (device.ever(|role| may(role, device.member))
+                || device.also.iter().any(|(member, role)| may(*role, *member)));
         if once { Ok(Standing::IfBuiltOn) } else { Err(RejectCode::NotAuthorised) }
-    }
-
-    /// Whether a device with this role read the space of an item when it wrote it: now, or within the frontier of what
-    /// took it off.
-    fn read_at(&self, device: &Certified, role: Role, at: &Position, branch: &SpaceId) -> bool {
-        if self.reads(&device.member, role, &at.space, branch) {
-            return true;
-        }
-        let effects = self.readers.get(&(at.space, device.member)).into_iter().flatten();
-        effects.filter_map(|e| e.revoked.as_ref()).any(|marks| marks.side(at) == Side::Within)
     }
 }

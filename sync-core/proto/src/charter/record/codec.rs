@@ -17,14 +17,15 @@
 //!  7 role      device 16 ‖ role u8 ‖ generation u32 ‖ frontier
 //!  8 revoke    space 16 ‖ member 16 ‖ generation u32 ‖ frontier
 //!  9 epoch     space 16 ‖ generation u32 ‖ epoch 16 ‖ issued u64 ‖ list of sealed key, sorted by epoch
-//!              ‖ list of wrap, sorted by (tag, encapsulated key)
-//! 10 wraps     space 16 ‖ epoch 16 ‖ list of wrap, sorted
+//!              ‖ list of wrap, sorted by tag
+//! 10 wraps     space 16 ‖ epoch 16 ‖ list of wrap, sorted by tag
 //! 11 recorder  document 16 ‖ member 16
 //! 12 cut       space 16 ‖ device 16 ‖ session 8 ‖ keep u32
 //! 13 upper     generation u32 ‖ flag ‖ [branch 16]
 //! 14 root      branch 16 ‖ generation u32 ‖ certificate ‖ list of (device 16 ‖ reason u8 ‖ frontier), sorted by device
 //!              ‖ root signature 64 over "dinh/rot1\0" ‖ all before
 //! 15 frontier  item id 32 ‖ device 16 ‖ frontier
+//! 16 accept    item id 32
 //! ```
 
 use super::{
@@ -162,6 +163,10 @@ impl Record {
                 out.put_bytes(&device.0);
                 frontier.write(&mut out);
             }
+            Self::Accept { certificate } => {
+                out.put_u8(16);
+                out.put_bytes(&certificate.0);
+            }
         }
         out
     }
@@ -244,6 +249,7 @@ impl Record {
                 device: DeviceId(r.array("device")?),
                 frontier: Frontier::read(&mut r)?,
             },
+            16 => Self::Accept { certificate: ItemId(r.array("item")?) },
             v => return Err(InvalidMessage::Unknown { what: "record type", value: u64::from(v) }),
         };
         r.finish("charter record")?;
@@ -340,7 +346,11 @@ fn write_root(root: &Root, out: &mut Vec<u8>) {
 
 fn read_root(r: &mut Reader<'_>) -> Result<Record, InvalidMessage> {
     let branch = SpaceId(r.array("branch")?);
+    // There is always a next one.
     let generation = counter(r, "generation")?;
+    if generation == u32::MAX {
+        return Err(InvalidMessage::NotAllowed("generation"));
+    }
     let secretary = Certificate::read(r)?;
     let n = r.count(limits::ROOT_REMOVALS_MAX, 18, "removals")?;
     let mut removals = Vec::with_capacity(n);
@@ -400,7 +410,8 @@ fn read_wraps(r: &mut Reader<'_>) -> Result<Vec<Wrap>, InvalidMessage> {
             ct: r.array("sealed key")?,
         });
     }
-    sorted(wraps.iter().map(|w| (w.tag, w.enc)), "wraps")?;
+    // One for each device: nobody makes a device open hundreds in one record.
+    sorted(wraps.iter().map(|w| w.tag), "wraps")?;
     Ok(wraps)
 }
 

@@ -320,6 +320,12 @@ pub enum Record {
         /// Marks in those spaces.
         frontier: Frontier,
     },
+    /// Says which of several certificates for the issuing device is the one that it was shown when it joined: anybody who
+    /// may admit may also write its keys into another certificate.
+    Accept {
+        /// The device record.
+        certificate: ItemId,
+    },
 }
 
 impl Record {
@@ -333,19 +339,48 @@ impl Record {
         }
     }
 
-    /// Whether it may change what counts of other records and of items.
+    /// The first byte of its payload.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Genesis(_) => 1,
+            Self::Device { .. } => 2,
+            Self::Space { .. } => 3,
+            Self::Grant { .. } => 4,
+            Self::Document { .. } => 5,
+            Self::Removal { .. } => 6,
+            Self::Role { .. } => 7,
+            Self::Revoke { .. } => 8,
+            Self::Epoch(_) => 9,
+            Self::Wraps { .. } => 10,
+            Self::Recorder { .. } => 11,
+            Self::Cut { .. } => 12,
+            Self::Upper { .. } => 13,
+            Self::Root(_) => 14,
+            Self::Frontier { .. } => 15,
+            Self::Accept { .. } => 16,
+        }
+    }
+
+    /// Whether it may change what counts of other records and of items that are there already.
     pub fn changes_authority(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Genesis(_)
-                | Self::Device { .. }
-                | Self::Removal { .. }
-                | Self::Role { .. }
-                | Self::Revoke { .. }
-                | Self::Cut { .. }
-                | Self::Root(_)
-                | Self::Frontier { .. }
-        )
+            | Self::Device { .. }
+            | Self::Grant { .. }
+            | Self::Removal { .. }
+            | Self::Role { .. }
+            | Self::Revoke { .. }
+            | Self::Recorder { .. }
+            | Self::Cut { .. }
+            | Self::Root(_)
+            | Self::Frontier { .. }
+            | Self::Accept { .. } => true,
+            Self::Space { .. }
+            | Self::Document { .. }
+            | Self::Epoch(_)
+            | Self::Wraps { .. }
+            | Self::Upper { .. } => false,
+        }
     }
 }
 

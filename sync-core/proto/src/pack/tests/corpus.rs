@@ -53,6 +53,12 @@ const SYLLABLES: [&str; 40] = [
 /// Wall time of the first commit, in seconds.
 pub(super) const START: i64 = 1_760_000_000;
 
+/// `small`, or `full` when the variable DINH_FULL is set.
+#[allow(clippy::disallowed_methods, reason = "the one switch of these tests")]
+pub(super) fn scaled(small: u64, full: u64) -> u64 {
+    if std::env::var_os("DINH_FULL").is_some() { full } else { small }
+}
+
 pub(super) fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }

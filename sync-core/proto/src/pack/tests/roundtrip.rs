@@ -207,6 +207,36 @@ fn sizes() {
     println!("{:34} {}", "  save()", doc.save().len());
 }
 
+/// Bar 10: consecutive changes of one author, as a device packs them.
+#[test]
+fn honest_runs_come_out_byte_for_byte() {
+    let wanted = scaled(10_000, 1_000_000);
+    let (mut runs, mut changes, mut rng) = (0u64, 0usize, rng(10));
+    'all: for seed in 0.. {
+        let choices: Vec<u8> = (0..60).map(|_| below(&mut rng, 256) as u8).collect();
+        let raw = raw_changes(&mut session(seed, 1 + seed as usize % 5, &choices));
+        let actor = |raw: &Vec<u8>| RawChange::parse(raw).unwrap().actor.to_vec();
+        for (first, one) in raw.iter().enumerate() {
+            let of_author: Vec<&Vec<u8>> = raw[first..].iter().filter(|r| actor(r) == actor(one)).collect();
+            let before = raw[..first].iter().rev().find(|r| actor(r) == actor(one));
+            let hashes: Vec<[u8; 32]> = before.iter().map(|r| RawChange::parse(r).unwrap().hash).collect();
+            let author = actor(one);
+            let context = PackContext { actors: &[&author], hashes: &hashes };
+            for length in [1, 2, 5, 16] {
+                let run = &of_author[..of_author.len().min(length)];
+                let packed = pack_in(context, run, &PackLimits::RUN).unwrap();
+                let unpacked = unpack_in(context, &packed, &PackLimits::RUN).unwrap();
+                assert!(unpacked.iter().map(UnpackedChange::raw).eq(run.iter().map(|r| &r[..])));
+                (runs, changes) = (runs + 1, changes + run.len());
+                if runs == wanted {
+                    break 'all;
+                }
+            }
+        }
+    }
+    println!("{runs} runs of {changes} changes: all came out byte for byte");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
