@@ -4,7 +4,9 @@ use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{AutoCommit, ObjType, ROOT, ReadDoc};
 use bytes::Bytes;
 use dinh_proto::channel::{Binding, Channel, write_refusal};
-use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Role, Writers, found};
+use dinh_proto::charter::record::{
+    Audience, Certificate, Frontier, JoinRequest, Mark, Reason, Record, Role, Writers, found, recover,
+};
 use dinh_proto::codec::Write;
 use dinh_proto::error::{CloseCode, RejectCode};
 use dinh_proto::ids::*;
@@ -165,7 +167,46 @@ fn seal(
 
 fn certificate(seed: &[u8; 32], member: u8, role: Role, name: &str) -> Certificate {
     let request = JoinRequest::new(&key(seed));
-    Certificate { member: MemberId([member; 16]), role, request, name: name.to_owned() }
+    let name = sealed::space_key().seal_name(&request.public, &sealed::NONCE, name).expect("a short name");
+    Certificate { member: MemberId([member; 16]), role, request, name }
+}
+
+fn frontier() -> Frontier {
+    let author = Author { device: key(&MEMBER).public().id(), session: SESSION };
+    let mark = |space, n| Mark { space, author, n, link: [0x91; 16] };
+    Frontier(vec![mark(SpaceId([0x11; 16]), 7), mark(SPACE, 3)])
+}
+
+/// One of each type but genesis and root.
+fn records(member: Certificate, audience: Audience) -> Vec<(&'static str, Record)> {
+    let (device, other) = (key(&MEMBER).public().id(), SpaceId([0x31; 16]));
+    let secretary = Author { device: key(&SECRETARY).public().id(), session: SESSION };
+    let who = MemberId([0xc3; 16]);
+    let epoch = || sealed::epoch_record(SPACE);
+    let space = |nonce, history, padded, audience| Record::Space { nonce, history, padded, audience };
+    let document = |nonce, writers| Record::Document { nonce, space: SPACE, writers };
+    vec![
+        ("device", Record::Device { certificate: Box::new(member), seen: vec![(secretary, 4)] }),
+        ("space-everyone", space([0x30; 16], true, false, Audience::Everyone)),
+        ("space-members", space([0x31; 16], false, true, audience)),
+        ("grant", Record::Grant { space: other, member: who, generation: 1 }),
+        ("document", document([0x40; 16], Writers::All)),
+        ("document-officers", document([0x41; 16], Writers::Officers)),
+        ("removal", Record::Removal { device, reason: Reason::Expelled, frontier: frontier() }),
+        ("role", Record::Role { device, role: Role::Deputy, generation: 1, frontier: frontier() }),
+        (
+            "revoke",
+            Record::Revoke { space: other, member: who, generation: 2, frontier: Frontier::default() },
+        ),
+        ("epoch", Record::Epoch(Box::new(epoch()))),
+        ("wraps", Record::Wraps { space: SPACE, epoch: epoch().id, wraps: epoch().wraps }),
+        ("recorder", Record::Recorder { doc: DOC, member: who }),
+        ("cut", Record::Cut { space: SPACE, author: secretary, keep: 5 }),
+        ("upper", Record::Upper { generation: 1, upper: Some(SpaceId([0x22; 16])) }),
+        ("upper-none", Record::Upper { generation: 2, upper: None }),
+        ("frontier", Record::Frontier { about: ItemId([0x82; 32]), device, frontier: frontier() }),
+        ("accept", Record::Accept { certificate: ItemId([0x83; 32]) }),
+    ]
 }
 
 /// Charter records and an item of each kind.
@@ -178,17 +219,7 @@ fn items(c: &mut Catalogue, stored: &impl Fn(&str) -> Option<Vec<u8>>) -> Vec<It
     c.accept("record-genesis", "record", "founds a branch, whose id is its hash", with, &genesis);
     let member = certificate(&MEMBER, 0xb2, Role::Member, "Điện thoại");
     let audience = Audience::Members(vec![MemberId([0xa1; 16]), MemberId([0xb2; 16])]);
-    let records = [
-        ("device", Record::Device(Box::new(member))),
-        ("space-everyone", Record::Space { space: SPACE, audience: Audience::Everyone }),
-        ("space-members", Record::Space { space: SpaceId([0x31; 16]), audience }),
-        ("grant", Record::Grant { space: SpaceId([0x31; 16]), member: MemberId([0xc3; 16]) }),
-        ("document", Record::Document { doc: DOC, space: SPACE, writers: Writers::All }),
-        (
-            "document-secretary",
-            Record::Document { doc: DocId([0x41; 16]), space: SPACE, writers: Writers::Secretary },
-        ),
-    ];
+    let records = records(member, audience);
     for (name, record) in &records {
         let about = "the payload of a charter item";
         c.accept(&format!("record-{name}"), "record", about, json!({}), record.encode());
@@ -201,6 +232,17 @@ fn items(c: &mut Catalogue, stored: &impl Fn(&str) -> Option<Vec<u8>>) -> Vec<It
     let about = "the second item of the same chain";
     let second =
         sign(c, "item-record", about, draft(Kind::Charter, branch, none, place), &records[0].1.encode());
+    let taken = vec![(key(&MEMBER).public().id(), Reason::Lost, frontier())];
+    let secretary = certificate(&SECRETARY, 0xa1, Role::Secretary, "Máy thư ký");
+    let root = recover(&SignKey::from_seed(&ROOT_SEED), branch, 1, secretary, taken);
+    let with = json!({ "root_seed": text(&ROOT_SEED) });
+    c.accept(
+        "record-root",
+        "record",
+        "the key on paper names a secretary's device and removes another",
+        with,
+        root,
+    );
 
     let (run, raw) = run(c, stored);
     let place = Place::Covers(Cursor { epoch: EPOCH, seq: Seq(300) });

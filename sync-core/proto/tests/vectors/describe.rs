@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 use dinh_proto::channel::{Binding, Channel, write_refusal};
-use dinh_proto::charter::record::{Audience, Certificate, JoinRequest, Record, Writers, branch_id, found};
+use dinh_proto::charter::record::{
+    Audience, Certificate, Frontier, JoinRequest, Mark, Reason, Record, branch_id, found,
+};
 use dinh_proto::codec::Reader;
+use dinh_proto::crypto::Wrap;
 use dinh_proto::error::{InvalidMessage, RejectCode, SessionError};
 use dinh_proto::ids::{ActorId, ChangeHash, DeviceId, DocId, SessionId};
 use dinh_proto::item::{Draft, Item, Kind, Place, RawItem};
@@ -215,13 +218,37 @@ fn certificate(cert: &Certificate) -> Map<String, Value> {
         ("member", json!(cert.member.to_string())),
         ("role", json!(format!("{:?}", cert.role).to_lowercase())),
         ("device", json!(cert.request.public.id().to_string())),
-        ("name", json!(cert.name)),
+        ("sealed_name", json!(hex::write(&cert.name))),
     ])
+}
+
+fn frontier(frontier: &Frontier) -> Value {
+    let mark = |m: &Mark| {
+        json!({
+            "space": m.space.to_string(),
+            "device": m.author.device.to_string(),
+            "session": m.author.session.to_string(),
+            "n": m.n,
+            "link": hex::write(&m.link),
+        })
+    };
+    frontier.0.iter().map(mark).collect()
+}
+
+fn wraps(wraps: &[Wrap]) -> Value {
+    wraps
+        .iter()
+        .map(|w| json!({ "tag": hex::write(&w.tag), "enc": hex::write(&w.enc), "ct": hex::write(&w.ct) }))
+        .collect()
+}
+
+fn removal(reason: Reason, left: &Frontier) -> Map<String, Value> {
+    fields([("reason", json!(format!("{reason:?}").to_lowercase())), ("frontier", frontier(left))])
 }
 
 fn record(bytes: &[u8], with: &Map<String, Value>) -> Result<Described, Refused> {
     let record = Record::decode(bytes).map_err(|e| malformed(&e))?;
-    let writers = |w: &Writers| json!(format!("{w:?}").to_lowercase());
+    let lower = |what: &dyn std::fmt::Debug| json!(format!("{what:?}").to_lowercase());
     let (mut found, again) = match &record {
         Record::Genesis(genesis) => {
             let mut found = certificate(&genesis.secretary);
@@ -233,30 +260,113 @@ fn record(bytes: &[u8], with: &Map<String, Value>) -> Result<Described, Refused>
             let root = SignKey::from_seed(&given(with, "root_seed"));
             (found, found_again(&root, genesis.secretary.clone()))
         }
-        Record::Device(cert) => (certificate(cert), record.encode()),
-        Record::Space { space, audience } => {
-            let audience = match audience {
-                Audience::Everyone => json!("everyone"),
-                Audience::Members(members) => members.iter().map(|m| json!(m.to_string())).collect(),
-            };
-            (fields([("space", json!(space.to_string())), ("audience", audience)]), record.encode())
-        }
-        Record::Grant { space, member } => {
-            let found = fields([("space", json!(space.to_string())), ("member", json!(member.to_string()))]);
-            (found, record.encode())
-        }
-        Record::Document { doc, space, writers: w } => {
-            let found = fields([
-                ("doc", json!(hex::write(&doc.0))),
-                ("space", json!(space.to_string())),
-                ("writers", writers(w)),
-            ]);
-            (found, record.encode())
-        }
+        other => (plain(other, &lower), record.encode()),
     };
     let name = format!("{record:?}").split(['(', ' ']).next().unwrap_or_default().to_lowercase();
     found.insert("record".to_owned(), json!(name));
     Ok((found, Some(again)))
+}
+
+fn plain(record: &Record, lower: &dyn Fn(&dyn std::fmt::Debug) -> Value) -> Map<String, Value> {
+    match record {
+        Record::Genesis(genesis) => certificate(&genesis.secretary),
+        Record::Device { certificate: cert, seen } => {
+            let mut found = certificate(cert);
+            let seen = seen.iter().map(|(author, n)| {
+                json!({ "device": author.device.to_string(), "session": author.session.to_string(), "n": n })
+            });
+            found.insert("seen".to_owned(), seen.collect());
+            found
+        }
+        Record::Space { nonce, history, padded, audience } => {
+            let audience = match audience {
+                Audience::Everyone => json!("everyone"),
+                Audience::Members(members) => members.iter().map(|m| json!(m.to_string())).collect(),
+            };
+            fields([
+                ("nonce", json!(hex::write(nonce))),
+                ("history", json!(history)),
+                ("padded", json!(padded)),
+                ("audience", audience),
+            ])
+        }
+        Record::Grant { space, member, generation } => fields([
+            ("space", json!(space.to_string())),
+            ("member", json!(member.to_string())),
+            ("generation", json!(generation)),
+        ]),
+        Record::Document { nonce, space, writers } => fields([
+            ("nonce", json!(hex::write(nonce))),
+            ("space", json!(space.to_string())),
+            ("writers", lower(writers)),
+        ]),
+        Record::Removal { device, reason, frontier } => {
+            let mut found = removal(*reason, frontier);
+            found.insert("device".to_owned(), json!(device.to_string()));
+            found
+        }
+        Record::Role { device, role, generation, frontier: left } => fields([
+            ("device", json!(device.to_string())),
+            ("role", lower(role)),
+            ("generation", json!(generation)),
+            ("frontier", frontier(left)),
+        ]),
+        Record::Revoke { space, member, generation, frontier: left } => fields([
+            ("space", json!(space.to_string())),
+            ("member", json!(member.to_string())),
+            ("generation", json!(generation)),
+            ("frontier", frontier(left)),
+        ]),
+        Record::Epoch(epoch) => {
+            let older = epoch.prev.iter().map(|s| {
+                json!({ "epoch": s.epoch.to_string(), "nonce": hex::write(&s.nonce), "ct": hex::write(&s.ct) })
+            });
+            fields([
+                ("space", json!(epoch.space.to_string())),
+                ("generation", json!(epoch.generation)),
+                ("epoch", json!(epoch.id.to_string())),
+                ("issued", json!(epoch.issued)),
+                ("older", older.collect()),
+                ("wraps", wraps(&epoch.wraps)),
+            ])
+        }
+        Record::Wraps { space, epoch, wraps: sealed } => fields([
+            ("space", json!(space.to_string())),
+            ("epoch", json!(epoch.to_string())),
+            ("wraps", wraps(sealed)),
+        ]),
+        Record::Recorder { doc, member } => {
+            fields([("doc", json!(hex::write(&doc.0))), ("member", json!(member.to_string()))])
+        }
+        Record::Cut { space, author, keep } => fields([
+            ("space", json!(space.to_string())),
+            ("device", json!(author.device.to_string())),
+            ("session", json!(author.session.to_string())),
+            ("keep", json!(keep)),
+        ]),
+        Record::Upper { generation, upper } => {
+            let upper = upper.map(|branch| branch.to_string());
+            fields([("generation", json!(generation)), ("upper", json!(upper))])
+        }
+        Record::Root(root) => {
+            let mut found = certificate(&root.secretary);
+            let removals = root.removals.iter().map(|(device, reason, left)| {
+                let mut one = removal(*reason, left);
+                one.insert("device".to_owned(), json!(device.to_string()));
+                Value::Object(one)
+            });
+            found.insert("removals".to_owned(), removals.collect());
+            found.insert("branch".to_owned(), json!(root.branch.to_string()));
+            found.insert("generation".to_owned(), json!(root.generation));
+            found
+        }
+        Record::Frontier { about, device, frontier: left } => fields([
+            ("about", json!(about.to_string())),
+            ("device", json!(device.to_string())),
+            ("frontier", frontier(left)),
+        ]),
+        Record::Accept { certificate } => fields([("certificate", json!(certificate.to_string()))]),
+    }
 }
 
 fn found_again(root: &SignKey, secretary: Certificate) -> Vec<u8> {

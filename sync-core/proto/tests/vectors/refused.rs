@@ -77,9 +77,9 @@ fn items(c: &mut Catalogue) {
     let long = 1_000_001u32.to_le_bytes();
     let bytes = resigned(&run, b"dinh/itm1\0", |h| h[118..122].copy_from_slice(&long));
     add("payload-limit", "TooLarge", "a payload of 1,000,001 bytes is announced", bytes);
-    let long = 8_193u32.to_le_bytes();
+    let long = 65_537u32.to_le_bytes();
     let bytes = resigned(&record, b"dinh/itm1\0", |h| h[118..122].copy_from_slice(&long));
-    add("record-limit", "TooLarge", "a charter record of 8,193 bytes is announced", bytes);
+    add("record-limit", "TooLarge", "a charter record of 65,537 bytes is announced", bytes);
     add("record-document", "Malformed", "a charter record of a document", set(&record, |h| h[20] = 1));
     add("record-commitment", "Malformed", "a charter record with a commitment", set(&record, |h| h[86] = 1));
     add("record-key-epoch", "Malformed", "a charter record with a key epoch", set(&record, |h| h[110] = 1));
@@ -98,6 +98,9 @@ fn records(c: &mut Catalogue) {
     let device = c.get("record-device").bytes.clone();
     let members = c.get("record-space-members").bytes.clone();
     let document = c.get("record-document").bytes.clone();
+    let grant = c.get("record-grant").bytes.clone();
+    let removal = c.get("record-removal").bytes.clone();
+    let upper = c.get("record-upper").bytes.clone();
     let request = c.get("join-request").bytes.clone();
     // What the root key signs is everything before its signature.
     let resigned = |change: fn(&mut [u8])| {
@@ -115,42 +118,42 @@ fn records(c: &mut Catalogue) {
     };
     let mut add = |name, about, bytes| c.refuse("record-genesis", name, "Malformed", about, bytes);
     add("empty", "no byte", Vec::new());
-    add("type", "record type 6", with(&document, 0, 6));
+    add("type", "record type 17", with(&document, 0, 17));
     add("trailing", "a byte follows", [&document[..], &[0]].concat());
     add("cut", "cut short", document[..20].to_vec());
     add("rules", "rules version 2", resigned(|b| b[1] = 2));
     add("root-signature", "not signed by the root key", flipped(&genesis, genesis.len() - 1));
     add("root-weak", "a root key of small order", resigned(|b| b[3..35].fill(0)));
-    add("role", "role 2", with(&device, 17, 2));
+    add("role", "role 9", with(&device, 17, 9));
     add("algorithm", "key algorithm 2", with(&device, 18, 2));
     add("weak-key", "a device key of small order", {
         let mut bytes = device.clone();
         bytes[19..51].fill(0);
         bytes
     });
-    add("proof", "the device did not sign for its key", flipped(&device, device.len() - 1));
-    add("name-not-utf8", "a name that is not UTF-8", with(&device, 52, 0xff));
-    add("name-limit", "a name of 49 bytes", {
-        let proof = device[device.len() - 64..].to_vec();
-        [&device[..51], &[49], &[b'a'; 49], &proof[..]].concat()
+    // Behind the proof stands what was seen: one chain.
+    add("proof", "the device did not sign for its key", flipped(&device, device.len() - 30));
+    add("name-limit", "a sealed name of 129 bytes", {
+        [&device[..115], &[0x81, 0x01], &[7; 129], &device[116 + 97..]].concat()
     });
-    add("audience", "audience 2", with(&members, 17, 2));
+    add("space-flags", "space flags 4", with(&members, 17, 4));
+    add("audience", "audience 2", with(&members, 18, 2));
     add("members-order", "members not in order", {
         let mut bytes = members.clone();
-        bytes[19..35].fill(0xff);
+        bytes[20..36].fill(0xff);
         bytes
     });
     add("members-twice", "a member twice", {
         let mut bytes = members.clone();
-        bytes.copy_within(19..35, 35);
+        bytes.copy_within(20..36, 36);
         bytes
     });
-    add("writers", "writers 2", with(&document, 33, 2));
-    add("no-document", "the document's id is zero", {
-        let mut bytes = document.clone();
-        bytes[1..17].fill(0);
-        bytes
-    });
+    add("writers", "writers 4", with(&document, 33, 4));
+    add("generation", "generation 0", with(&grant, 33, 0));
+    add("reason", "reason 4", with(&removal, 17, 4));
+    add("mark-n", "a mark at item 0", with(&removal, 59, 0));
+    add("marks-order", "marks not in order", with(&removal, 19, 0xff));
+    add("upper", "a flag of 2", with(&upper, 5, 2));
     let mut add = |name, about, bytes| c.refuse("join-request", name, "Malformed", about, bytes);
     add("algorithm", "key algorithm 2", with(&request, 0, 2));
     add("trailing", "a byte follows", [&request[..], &[0]].concat());

@@ -1,5 +1,6 @@
 //! Vectors of what is encrypted, of keys of spaces and of the codes by which phones join.
 
+use dinh_proto::charter::record::EpochRecord;
 use dinh_proto::codec::Reader;
 use dinh_proto::crypto::{CryptoError, SealedKey, SpaceKey, Wrap, WrapContext, sealed_hint, unwrap};
 use dinh_proto::ids::{ChangeHash, DeviceId, EpochId, ItemId, SpaceId};
@@ -17,7 +18,7 @@ pub(crate) const SPACE_KEY: [u8; 32] = [0x51; 32];
 const NEWER_KEY: [u8; 32] = [0x52; 32];
 const BRANCH: SpaceId = SpaceId([0x21; 16]);
 const SEED: [u8; 32] = [0x61; 32];
-const NONCE: [u8; 24] = [0x62; 24];
+pub(crate) const NONCE: [u8; 24] = [0x62; 24];
 const PLACE: WrapContext = WrapContext { branch: BRANCH, space: SPACE };
 
 /// The key of the space in which the items are.
@@ -57,6 +58,14 @@ impl From<JoinError> for Refused {
         };
         Self { code, why: format!("{e:?}") }
     }
+}
+
+/// A space's second epoch: its key for one device, and the older key under it.
+pub(crate) fn epoch_record(space: SpaceId) -> EpochRecord {
+    let newer = SpaceKey::from_bytes(&NEWER_KEY);
+    let wraps = vec![newer.wrap(&PLACE, &DeviceKey::from_seed(&MEMBER).public(), &SEED)];
+    let prev = vec![newer.seal_key(&space_key(), &space, &NONCE)];
+    EpochRecord { space, generation: 2, id: newer.id(), issued: 1_760_000_000, prev, wraps }
 }
 
 /// Keys, before the items.
