@@ -1,14 +1,17 @@
 //! The smallest use of the library: founds a branch on this device, writes a document, reads it back. With the
-//! address of a relay it waits until the relay has it.
+//! address of a relay it waits until the relay has it, and joins a second device by codes, which reads it too.
 //!
 //! ```sh
 //! cargo run -p dinh-core --example embed -- [ADDRESS-THAT-THE-RELAY-PRINTED]
 //! ```
 
+use std::path::Path;
+
 use dinh_core::client::{Client, ClientConfig, RelayUrl, StoreKey, block_on};
 use dinh_core::path;
-use dinh_core::proto::charter::record::{Audience, Writers};
-use dinh_core::proto::ids::MemberId;
+use dinh_core::proto::charter::record::{Audience, Role, Writers};
+use dinh_core::proto::ids::{DocId, MemberId, SpaceId};
+use dinh_core::proto::join::Code;
 use dinh_core::proto::keys::{DeviceKey, SignKey};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,13 +52,49 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("m04: {present:?}");
 
     let mut status = client.status(); // offline, connecting, catching up, live; how much is pending
-    if relay.is_some() {
+    if let Some(url) = relay {
         status.wait_for(|s| s.is_synced()).await?;
         println!("the relay has it on disk");
+        second_device(&client, branch, minutes, &RelayUrl::parse(&url)?, &directory).await?;
     }
     client.shutdown().await?;
     std::fs::remove_dir_all(&directory)?;
     Ok(())
+}
+
+/// Two devices show each other codes; here both are in one process.
+async fn second_device(
+    client: &Client,
+    branch: SpaceId,
+    minutes: DocId,
+    relay: &RelayUrl,
+    directory: &Path,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let (store, marker) = (directory.join("other.dinh"), directory.join("other.marker"));
+    let (key, store_key) = (DeviceKey::from_seed(&random()?), StoreKey::new(random()?));
+    let other = Client::open(ClientConfig::new(store, marker, key, store_key)).await?;
+    let member = MemberId(*b"m04             ");
+
+    // The new phone shows a code. This one scans it, admits the phone and shows the answer.
+    let scanned = Code::from(other.join_request()).link();
+    let request = Code::from_link(&scanned)?.into_join()?;
+    let device = request.public.id();
+    client.admit_device(branch, member, Role::Member, request, "recorder's phone").await?;
+    let answer = Code::from(client.welcome(branch, device, relay).await?).link();
+    // The new phone scans that: it joins the branch from the relay, history included.
+    other.join_by_welcome(Code::from_link(&answer)?.into_welcome()?).await?;
+
+    let mut events = other.subscribe();
+    let marked = path!["attendance", "m04"];
+    loop {
+        let marked = marked.clone();
+        // Until the records are here the document is not known.
+        match other.read(minutes, move |view| view.get(&marked)).await {
+            Ok(Some(value)) => break println!("m04 on the other device: {value:?}"),
+            _ => events.next().await.ok_or("the client ended")?,
+        };
+    }
+    Ok(other.shutdown().await?)
 }
 
 fn random() -> Result<[u8; 32], getrandom::Error> {

@@ -523,3 +523,57 @@ fn a_child_that_is_killed() {
         println!("edited");
     }
 }
+
+#[tokio::test]
+async fn protected_spaces_are_locked_apart_and_the_rest_of_the_client_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (secret, wrap_secret) = ([1; 32], [101; 32]);
+    let whole = DeviceKey::from_secrets(&secret, &wrap_secret);
+    let locked = DeviceKey::locked(&secret, *whole.public().wrap()).unwrap();
+    let with = |key: &DeviceKey| ClientConfig { key: key.clone(), ..config(dir.path()) };
+    let is_locked = |result: &Result<(), ClientError>| {
+        matches!(result, Err(ClientError::Replica(ReplicaError::Locked(_))))
+    };
+    let client = Client::open(with(&whole)).await.unwrap();
+    let papers = document(&client).await;
+    let branch = *client.charters().await.unwrap().keys().next().unwrap();
+    let hall = client.create_space(branch, Audience::Everyone).await.unwrap();
+    let notice = client.create_document(hall, Writers::All).await.unwrap();
+    client.edit(notice, None, |e| e.put(&path!["text"], Value::text("chung "))).await.unwrap();
+    let space = client.charters().await.unwrap()[&branch].documents()[&papers].space;
+    client.protect_space(space, true).await.unwrap();
+    let mut events = client.subscribe();
+    add(&client, papers, "mật ").await.unwrap();
+    // Asked before the lock, so done.
+    let typed = client.type_text(papers, path!["text"], "mật đang gõ".into(), true);
+    let (typed, done) = tokio::join!(biased; typed, client.lock_protected());
+    typed.unwrap();
+    done.unwrap();
+    assert_eq!(events.try_next(), Some(Event::DocumentReset { doc: papers }), "no content waits");
+    assert_eq!(events.try_next(), None);
+    assert!(client.status().borrow().protected_locked);
+    assert!(matches!(client.status().borrow().lifecycle, Lifecycle::Open));
+    assert!(is_locked(&client.read(papers, |_| ()).await));
+    assert!(is_locked(&add(&client, papers, "x").await));
+    add(&client, notice, "vẫn ghi ").await.unwrap();
+    let wrong = client.unlock_protected(secret).await;
+    assert!(matches!(wrong, Err(ClientError::Replica(ReplicaError::WrongWrapSecret))), "{wrong:?}");
+
+    // Locked as a whole, and unlocked by the first secret alone: still locked apart.
+    client.lock().await.unwrap();
+    assert!(matches!(client.unlock_protected(wrap_secret).await, Err(ClientError::Locked)));
+    client.unlock(locked.clone(), store_key(1)).await.unwrap();
+    assert!(is_locked(&client.read(papers, |_| ()).await));
+    client.shutdown().await.unwrap();
+    let client = Client::open(with(&locked)).await.unwrap();
+    assert!(client.status().borrow().protected_locked);
+    assert!(is_locked(&client.read(papers, |_| ()).await));
+    assert_eq!(text(&client, notice).await, "chung vẫn ghi ");
+    client.unlock_protected(wrap_secret).await.unwrap();
+    assert!(!client.status().borrow().protected_locked);
+    assert_eq!(text(&client, papers).await, "mật đang gõ");
+    client.lock().await.unwrap();
+    client.unlock(whole, store_key(1)).await.unwrap();
+    assert_eq!(text(&client, papers).await, "mật đang gõ");
+    assert_eq!(client.protected_spaces().await.unwrap().into_iter().collect::<Vec<_>>(), [space]);
+}

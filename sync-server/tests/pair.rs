@@ -70,6 +70,34 @@ fn a_new_phone_gets_a_snapshot_and_the_tail() {
 }
 
 #[test]
+fn a_phone_that_joins_by_a_code_has_the_key_before_the_snapshot() {
+    let (mut a, mut b) = (phone(1), phone(2));
+    let (id, space, doc) = branch(&mut a, &[]);
+    let mut relay = Relay::new();
+    let pa = relay.connect(&mut a);
+    a.edit(NOW, &doc, None, |e| e.put_list(&path!["list"])).unwrap();
+    relay.settle(&mut [(&mut a, pa)]);
+    for i in 0..400u64 {
+        if i == 200 {
+            a.rotate_key(space).unwrap();
+        }
+        a.edit(NOW, &doc, None, |e| e.push(&path!["list"], format!("đồng chí thứ {i}"))).unwrap();
+        relay.settle(&mut [(&mut a, pa)]);
+    }
+    assert!(a.counters().snapshots_made > 0);
+    // The record with its keys is the last in the log.
+    a.admit_device(id, dinh_proto::ids::MemberId([2; 16]), Role::Member, b.join_request(), "").unwrap();
+    relay.settle(&mut [(&mut a, pa)]);
+    let welcome = a.welcome(id, b.device(), pair_common::relay_key().public(), "ws://relay").unwrap();
+    b.join_by_welcome(&welcome).unwrap();
+    let pb = relay.connect(&mut b);
+    relay.settle(&mut [(&mut a, pa), (&mut b, pb)]);
+    assert_eq!((b.counters().snapshots_used, b.counters().mismatches), (1, 0), "{:?}", b.counters());
+    assert!(b.counters().items_received < 300, "{:?}", b.counters());
+    assert_eq!(a.document_hash(&doc).unwrap(), b.document_hash(&doc).unwrap());
+}
+
+#[test]
 fn two_phones_restored_from_one_backup_lose_nothing() {
     for both_offline in [false, true] {
         let (mut a, mut b) = (phone(1), phone(2));

@@ -15,6 +15,11 @@ use village_hall::{engine, phone};
 
 /// A village branch's meeting: phones edit minutes and a draft resolution, the Wi-Fi goes down, they go on, it comes
 /// back, everybody ends with the same papers and nothing is lost.
+///
+/// Phones join by codes. One phone is lost during the meeting and one member leaves (if there are five or more); both are
+/// removed and go on writing, and whoever lost a phone goes on with another. The exit status is zero only if all phones
+/// of the branch have equal copies, no confirmed edit is lost, no edit of a removed phone is on any other, and the
+/// relay's files hold no member's name and no words of the documents.
 #[derive(Debug, Parser)]
 #[command(name = "village-hall", version)]
 struct Cli {
@@ -26,7 +31,7 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Meeting {
-    /// Number of phones.
+    /// Number of phones at the beginning.
     #[arg(long, default_value_t = 12, value_parser = phones)]
     phones: usize,
     /// Story minutes without Wi-Fi.
@@ -41,7 +46,7 @@ struct Meeting {
     /// Kill the relay with signal 9 while people write and while they come back.
     #[arg(long)]
     kill_relay: bool,
-    /// Kill some phones with signal 9 while they write.
+    /// Kill some phones with signal 9 while they write, and one while it comes back.
     #[arg(long)]
     kill_phones: bool,
     /// Print the report as one line of JSON, last on stdout.

@@ -9,7 +9,6 @@ use dinh_proto::item::{Draft, Kind, Place};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(init: quiet(), |data: &[u8]| {
-    let _ = read_frame(data);
     let key = member();
     let space_key = SpaceKey::from_bytes(&[6; 32]);
     let draft = Draft {
@@ -24,5 +23,7 @@ fuzz_target!(init: quiet(), |data: &[u8]| {
         charter_tag: CharterTag::default(),
     };
     let Ok(item) = draft.seal(&key, &space_key, false, data) else { return };
-    let _ = open_snapshot(&item, &Members(space_key));
+    let authority = Members(space_key);
+    let _ = read_frame(&item, &authority);
+    let _ = open_snapshot(&item, &authority);
 });

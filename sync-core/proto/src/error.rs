@@ -207,8 +207,6 @@ wire_codes! {
         TooMany = 7,
         /// No secure channel came about. Most likely the device has pinned another relay's key.
         BadHandshake = 8,
-        /// This device was removed from every branch in which this relay knows it.
-        Removed = 9,
     }
 }
 

@@ -1,12 +1,16 @@
-//! Keys: one secret per device, from which a key for each purpose is derived.
+//! Keys: two secrets per device, from which a key for each purpose is derived. They may be the same.
 //!
 //! ```text
 //! secret 32  → signing  SHA-256("dinh/ksg1\0" ‖ secret)   Ed25519: items
 //!            → channel  SHA-256("dinh/kch1\0" ‖ secret)   X25519: Noise static key
-//!            → wrap     SHA-256("dinh/kwr1\0" ‖ secret)   X25519: space keys are sealed to it (HPKE)
+//! second 32  → wrap     SHA-256("dinh/kwr1\0" ‖ second)   X25519: space keys are sealed to it (HPKE)
+//!            → local    SHA-256("dinh/klo1\0" ‖ second)   XChaCha20-Poly1305: what this device keeps for itself
 //! relay      SHA-256("dinh/krl1\0" ‖ secret)              X25519: Noise static key
 //! device     first 16 bytes of SHA-256("dinh/dev1\0" ‖ algorithm u8 ‖ signing 32 ‖ channel 32 ‖ wrap 32)
 //! ```
+//!
+//! The first secret is what a device needs to connect and to sign. The second, the *wrap secret*, is what it needs to be
+//! handed keys of spaces: a device can do without it for a while, and then learns no key ([`DeviceKey::without_wrap`]).
 //!
 //! A relay has one secret of its own. No key serves two protocols. The device's id commits to all three: who proves one of them and shows a set that hashes to
 //! the id is that device. The algorithm byte 1 is Ed25519 with X25519; 2 is kept for P-256 in secure hardware.
@@ -17,6 +21,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
+use crate::crypto::CryptoError;
 use crate::error::InvalidMessage;
 use crate::ids::{DeviceId, hash16, hash32};
 
@@ -86,12 +91,38 @@ impl SignPublic {
     }
 }
 
-/// A device's secret keys.
+/// A device's secret keys, those of the wrap secret only while they are here.
 #[derive(Clone)]
 pub struct DeviceKey {
     signing: SignKey,
     channel: StaticSecret,
+    wrap_public: [u8; 32],
+    /// In a box: moving the key leaves no copies of it behind.
+    second: Option<Box<SecondKeys>>,
+}
+
+/// What follows from the wrap secret. Both are erased when they are dropped.
+#[derive(Clone)]
+struct SecondKeys {
     wrap: StaticSecret,
+    local: Zeroizing<[u8; 32]>,
+}
+
+impl SecondKeys {
+    fn new(wrap_secret: &[u8; 32]) -> Box<Self> {
+        Box::new(Self {
+            wrap: StaticSecret::from(*derive(b"dinh/kwr1\0", wrap_secret)),
+            local: derive(b"dinh/klo1\0", wrap_secret),
+        })
+    }
+
+    fn public(&self) -> [u8; 32] {
+        PublicKey::from(&self.wrap).to_bytes()
+    }
+}
+
+fn derive(domain: &[u8], secret: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(hash32(domain, &[secret]))
 }
 
 impl fmt::Debug for DeviceKey {
@@ -101,14 +132,68 @@ impl fmt::Debug for DeviceKey {
 }
 
 impl DeviceKey {
-    /// From 32 secret random bytes, which the app keeps in the platform's keystore.
+    /// From 32 secret random bytes, which the app keeps in the platform's keystore: both secrets are the same, and
+    /// nothing can be locked apart.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        let derive = |domain: &[u8]| Zeroizing::new(hash32(domain, &[seed]));
-        Self {
-            signing: SignKey::from_seed(&derive(b"dinh/ksg1\0")),
-            channel: StaticSecret::from(*derive(b"dinh/kch1\0")),
-            wrap: StaticSecret::from(*derive(b"dinh/kwr1\0")),
+        Self::from_secrets(seed, seed)
+    }
+
+    /// From two times 32 secret random bytes: `secret` the app keeps where it is at hand after the phone's first unlock,
+    /// so that the device can connect and write in the background; `wrap_secret` where only the person at the phone gets
+    /// it out (behind biometry). The device's id commits to both: they are chosen once, together.
+    pub fn from_secrets(secret: &[u8; 32], wrap_secret: &[u8; 32]) -> Self {
+        let second = SecondKeys::new(wrap_secret);
+        Self::with(secret, second.public(), Some(second))
+    }
+
+    /// Without the wrap secret, of which the public half has to be known: see [`DevicePublic::wrap`].
+    ///
+    /// # Errors
+    /// If `wrap_public` is a weak (small-order) key.
+    pub fn locked(secret: &[u8; 32], wrap_public: [u8; 32]) -> Result<Self, InvalidMessage> {
+        if is_weak_x25519(&wrap_public) {
+            return Err(InvalidMessage::NotAllowed("public key"));
         }
+        Ok(Self::with(secret, wrap_public, None))
+    }
+
+    fn with(secret: &[u8; 32], wrap_public: [u8; 32], second: Option<Box<SecondKeys>>) -> Self {
+        Self {
+            signing: SignKey::from_seed(&derive(b"dinh/ksg1\0", secret)),
+            channel: StaticSecret::from(*derive(b"dinh/kch1\0", secret)),
+            wrap_public,
+            second,
+        }
+    }
+
+    /// Whether the wrap secret is here.
+    pub fn has_wrap(&self) -> bool {
+        self.second.is_some()
+    }
+
+    /// The same device without its wrap secret: it signs and connects, and opens nothing that is sealed to it.
+    #[must_use]
+    pub fn without_wrap(mut self) -> Self {
+        self.forget_wrap();
+        self
+    }
+
+    /// As [`DeviceKey::without_wrap`]: the wrap secret is erased.
+    pub fn forget_wrap(&mut self) {
+        self.second = None;
+    }
+
+    /// Takes the wrap secret back. Nothing changes if it is here already.
+    ///
+    /// # Errors
+    /// [`CryptoError::NotThisWrapSecret`] if it is not this device's; nothing is changed then.
+    pub fn with_wrap(&mut self, wrap_secret: &[u8; 32]) -> Result<(), CryptoError> {
+        let second = SecondKeys::new(wrap_secret);
+        if second.public() != self.wrap_public {
+            return Err(CryptoError::NotThisWrapSecret);
+        }
+        self.second = Some(second);
+        Ok(())
     }
 
     /// The public halves.
@@ -116,7 +201,7 @@ impl DeviceKey {
         DevicePublic {
             signing: self.signing.public(),
             channel: PublicKey::from(&self.channel).to_bytes(),
-            wrap: PublicKey::from(&self.wrap).to_bytes(),
+            wrap: self.wrap_public,
         }
     }
 
@@ -130,9 +215,14 @@ impl DeviceKey {
         Zeroizing::new(self.channel.to_bytes())
     }
 
-    /// The secret half of the wrap key (X25519).
-    pub fn wrap_secret(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.wrap.to_bytes())
+    /// The secret half of the wrap key (X25519), if it is here.
+    pub fn wrap_secret(&self) -> Option<Zeroizing<[u8; 32]>> {
+        self.second.as_ref().map(|second| Zeroizing::new(second.wrap.to_bytes()))
+    }
+
+    /// The key of what this device keeps for itself, if the wrap secret is here.
+    pub(crate) fn local_key(&self) -> Option<&[u8; 32]> {
+        self.second.as_ref().map(|second| &*second.local)
     }
 }
 
@@ -298,6 +388,31 @@ mod tests {
         }
         let all = [*public.signing().as_bytes(), *public.channel(), *public.wrap()];
         assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
+    }
+
+    #[test]
+    fn a_device_is_the_same_with_and_without_its_wrap_secret() {
+        let key = DeviceKey::from_secrets(&[1; 32], &[2; 32]);
+        let one = DeviceKey::from_seed(&[1; 32]);
+        assert_eq!(DeviceKey::from_secrets(&[1; 32], &[1; 32]).public(), one.public());
+        assert_eq!(key.public().signing(), one.public().signing());
+        assert_eq!(key.public().channel(), one.public().channel());
+        assert_eq!(*key.public().wrap(), *DeviceKey::from_seed(&[2; 32]).public().wrap());
+        let mut locked = key.clone().without_wrap();
+        let opened = DeviceKey::locked(&[1; 32], *key.public().wrap()).unwrap();
+        for without in [&locked, &opened] {
+            assert_eq!(without.public(), key.public());
+            assert!(!without.has_wrap() && without.wrap_secret().is_none() && without.local_key().is_none());
+            assert_eq!(without.sign(b"a\0", b"b"), key.sign(b"a\0", b"b"));
+        }
+        for wrong in [[1; 32], [3; 32]] {
+            assert_eq!(locked.with_wrap(&wrong), Err(CryptoError::NotThisWrapSecret));
+            assert!(!locked.has_wrap());
+        }
+        locked.with_wrap(&[2; 32]).unwrap();
+        assert_eq!(locked.wrap_secret(), key.wrap_secret());
+        assert_eq!(locked.local_key(), key.local_key());
+        assert!(DeviceKey::locked(&[1; 32], [0; 32]).is_err());
     }
 
     #[test]

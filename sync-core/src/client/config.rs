@@ -19,10 +19,20 @@ pub struct ClientConfig {
     /// `getNoBackupFilesDir()`; iOS: with `isExcludedFromBackup`): by it a store that came out of a backup, or from
     /// another phone, is known, and goes on in a new session. Its directory must exist.
     pub marker: PathBuf,
-    /// This device's key, which the app keeps in the platform's keystore.
+    /// This device's key, of two secrets that the app draws once, together, and keeps in the platform's keystore
+    /// ([`DeviceKey::from_secrets`]): the first where it is at hand after the phone's first unlock, so that the client syncs
+    /// in the background (iOS: `AfterFirstUnlockThisDeviceOnly`; Android: a key without user authentication), the second
+    /// behind biometry (iOS: `WhenUnlockedThisDeviceOnly` with access control; Android: user authentication required).
+    /// Beside the first the app keeps the public wrap key ([`DevicePublic::wrap`](dinh_proto::keys::DevicePublic::wrap)).
+    ///
+    /// With both ([`DeviceKey::from_secrets`]) everything can be read. With the first alone ([`DeviceKey::locked`]) the
+    /// client opens with protected spaces locked: see [`Client::lock_protected`](super::Client::lock_protected). An app that
+    /// locks nothing apart keeps one secret ([`DeviceKey::from_seed`]). A device that joins a branch does so with both. If the second is
+    /// lost (systems may throw such a key away when fingerprints are enrolled anew, unless a passcode opens it too), new
+    /// keys cannot be handed to this device any more: it has to be admitted as a new one.
     pub key: DeviceKey,
-    /// The key that encrypts the store, which the app keeps in the platform's keystore. If it is lost, so is what
-    /// was not synced.
+    /// The key that encrypts the store, which the app keeps in the platform's keystore, beside the first secret. If it is
+    /// lost, so is what was not synced.
     pub store_key: StoreKey,
     /// Whether opening reads the whole file and compares it with its checksums; see [`RedbStore::verify`](crate::store::RedbStore::verify).
     pub verify_store: bool,

@@ -477,6 +477,7 @@ impl Driver {
             pending: replica.pending,
             acked: replica.acked,
             received: replica.received,
+            protected_locked: replica.protected_locked,
             trouble: self.trouble.clone(),
             lifecycle: Lifecycle::Open,
         };

@@ -9,7 +9,7 @@
 //! while it is full, dropping a future that waits for a place makes the call not happen.)
 //!
 //! The store is encrypted with a key of the app's ([`StoreKey`]). [`Client::lock`] forgets the keys and closes the
-//! file until [`Client::unlock`].
+//! file until [`Client::unlock`]. [`Client::lock_protected`] forgets what opens some spaces only, and the rest goes on.
 //!
 //! Every async call works in any runtime, or none: [`block_on`] waits for it on the caller's thread.
 
@@ -23,6 +23,7 @@ mod driver;
 mod error;
 mod events;
 mod marker;
+mod protect;
 mod shared;
 mod status;
 mod transport;
@@ -103,6 +104,7 @@ impl Client {
             pending: 0,
             acked: Seq(0),
             received: Seq(0),
+            protected_locked: !config.key.has_wrap(),
             trouble: None,
             lifecycle: Lifecycle::Open,
         };
@@ -380,7 +382,8 @@ impl Client {
         self.blocking(self.lock())
     }
 
-    /// Opens a locked client's store again and goes on.
+    /// Opens a locked client's store again and goes on: with protected spaces locked if `key` is without its wrap secret
+    /// ([`DeviceKey::locked`]), else with everything.
     ///
     /// # Errors
     /// [`ClientError::Open`] (with [`StoreError::WrongKey`] if the key is not the store's),

@@ -14,6 +14,9 @@ pub struct Status {
     pub acked: Seq,
     /// The place up to which everything was received; 0 if nothing.
     pub received: Seq,
+    /// Whether protected spaces are locked, and the device's second secret is not here; see
+    /// [`Client::lock_protected`](super::Client::lock_protected).
+    pub protected_locked: bool,
     /// Why there is no connection, if there should be one: for people who look into it. `None` as soon as one
     /// works again.
     pub trouble: Option<String>,
@@ -26,7 +29,7 @@ pub struct Status {
 pub enum Lifecycle {
     /// It does.
     Open,
-    /// It was locked: it has no keys and no store until it is unlocked.
+    /// It was locked as a whole: it has no keys and no store until it is unlocked.
     Locked,
     /// It was shut down.
     Closed,
@@ -42,7 +45,10 @@ impl Status {
 
     /// Whether two say the same, as far as people can tell.
     pub(super) fn same(&self, other: &Self) -> bool {
-        let of = |s: &Self| (s.link, s.pending, s.acked, s.received, std::mem::discriminant(&s.lifecycle));
+        let of = |s: &Self| {
+            let counts = (s.pending, s.acked, s.received);
+            (s.link, counts, s.protected_locked, std::mem::discriminant(&s.lifecycle))
+        };
         of(self) == of(other) && self.trouble == other.trouble
     }
 }

@@ -59,7 +59,7 @@ impl<S: Store> Replica<S> {
             self.pin(&branch, own, &mut batch);
         }
         self.issue_epoch_of(branch, branch, key, &mut batch)?;
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         Ok(branch)
     }
@@ -102,7 +102,7 @@ impl<S: Store> Replica<S> {
         for space in shared {
             result = result.and(self.hand_keys_of(branch, space, &[public], &mut batch));
         }
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result
     }
@@ -147,7 +147,7 @@ impl<S: Store> Replica<S> {
             // A secretary may create a space for others: one of them draws its key.
             Ok(())
         };
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result?;
         Ok(space)
@@ -164,7 +164,7 @@ impl<S: Store> Replica<S> {
         let devices: Vec<_> =
             charter.devices().values().filter(|d| d.member == member).map(|d| d.public).collect();
         let result = self.hand_keys_of(branch, space, &devices, &mut batch);
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result
     }
@@ -184,7 +184,7 @@ impl<S: Store> Replica<S> {
         }
         let mut batch = Batch::default();
         self.issue(branch, &record.encode(), &mut batch)?;
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         Ok(())
     }

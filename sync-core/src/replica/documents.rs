@@ -140,7 +140,8 @@ impl<S: Store> Replica<S> {
     /// Reads a document as it is now.
     ///
     /// # Errors
-    /// [`ReplicaError::UnknownDocument`] if no charter here names it.
+    /// [`ReplicaError::UnknownDocument`] if no charter here names it, [`ReplicaError::Locked`] if it is in a protected
+    /// space that is locked.
     pub fn view<R>(&mut self, doc: &DocId, f: impl FnOnce(&View<'_>) -> R) -> Result<R, ReplicaError> {
         Ok(f(&self.opened(doc)?.document.view()))
     }
@@ -181,6 +182,7 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn opened(&mut self, doc: &DocId) -> Result<&mut OpenDocument, ReplicaError> {
+        self.must_be_unlocked(doc)?;
         if !self.open.contains_key(doc) {
             self.space_of(doc).ok_or(ReplicaError::UnknownDocument(*doc))?;
             let opened = self.load_document(doc)?;
@@ -238,6 +240,9 @@ impl<S: Store> Replica<S> {
     }
 
     fn load_view(&self, doc: &DocId, actor: [u8; 16]) -> Result<Option<LoadedView>, StoreError> {
+        if self.is_protected_document(doc) {
+            return Ok(None);
+        }
         let Some(bytes) = self.store.read(|tx| tx.get(Table::Views, &doc.0))? else { return Ok(None) };
         let mut r = Reader::new(&bytes);
         let mut read = || {
@@ -257,6 +262,10 @@ impl<S: Store> Replica<S> {
         // Changes that are in no item yet are not saved here: a view that ends in the middle of the run that they
         // will become would not fit that run.
         if self.unsealed.contains_key(doc) {
+            return Ok(());
+        }
+        // What is protected is on disk as items only: it is made again from them.
+        if self.is_protected_document(doc) {
             return Ok(());
         }
         let Some(open) = self.open.get_mut(doc).filter(|o| o.unsaved > 0) else { return Ok(()) };

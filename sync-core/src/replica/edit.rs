@@ -6,18 +6,19 @@ use dinh_proto::limits;
 use dinh_proto::time::{Timestamp, WallTime};
 
 use super::event::{LinkState, Origin};
-use super::schema::{self, Batch};
+use super::schema::Batch;
 use super::{Event, Now, Replica, ReplicaError, Unsealed};
 use crate::document::{Document, DocumentError, Edit, EditError, LocalChange, Path, Typing, TypingConfig};
 use crate::gate::{self, Call};
-use crate::store::{Store, Table};
+use crate::store::Store;
 
 impl<S: Store> Replica<S> {
     /// Edits a document: what `f` writes becomes one change. It is on disk when this returns, and never waits for
     /// a network. Returns what `f` returns, and the change if anything was written.
     ///
     /// # Errors
-    /// What `f` returns, [`ReplicaError::NotAuthorised`] by the charter, or the store's. Nothing is changed then.
+    /// What `f` returns, [`ReplicaError::NotAuthorised`] by the charter, [`ReplicaError::Locked`] if it is in a protected
+    /// space that is locked, or the store's. Nothing is changed then.
     /// If `f` panics, [`ReplicaError::Document`].
     pub fn edit<R>(
         &mut self,
@@ -86,16 +87,17 @@ impl<S: Store> Replica<S> {
         let seq = u32::try_from(change.seq).unwrap_or(u32::MAX);
         let mut batch = Batch::default();
         let unsealed = Unsealed { seq, before, stands_for: None, raw: change.raw.clone() };
-        batch.put(Table::Unsealed, schema::unsealed_key(doc, seq), unsealed.value());
+        self.put_unsealed(doc, &unsealed, &mut batch)?;
         batch.commit(&mut self.store)?;
         self.unsealed.entry(*doc).or_default().push(unsealed);
         Ok(())
     }
 
-    /// Whether the charter lets this device write the document.
+    /// Whether the charter lets this device write the document, and it is not locked.
     pub fn may_write(&self, doc: &DocId) -> Result<(), ReplicaError> {
         let space = self.space_of(doc).ok_or(ReplicaError::UnknownDocument(*doc))?;
         let charter = self.branch_charter(&space).ok_or(ReplicaError::UnknownSpace(space))?;
+        self.must_be_unlocked(doc)?;
         match charter.authorise_author(&self.device, &space, doc) {
             Ok(()) => Ok(()),
             Err(RejectCode::UnknownTarget) => Err(ReplicaError::UnknownDocument(*doc)),

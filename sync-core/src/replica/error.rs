@@ -32,6 +32,17 @@ pub enum ReplicaError {
     /// The key of the space is not here: it comes with the charter, or whoever may has to hand it on.
     #[error("the key of space {0} is not here yet: connect to the relay, or meet a device that has it")]
     NoKey(SpaceId),
+    /// The space is protected on this device, and the device's second secret is not here.
+    #[error(
+        "space {0} is locked on this device: unlock it with the device's second secret (`unlock_protected`)"
+    )]
+    Locked(SpaceId),
+    /// Protected spaces were to be unlocked with another secret. Nothing was done.
+    #[error(
+        "that is not the second secret of this device: give the one with which its key was made; what is \
+         protected stays locked"
+    )]
+    WrongWrapSecret,
     /// A code that was scanned or typed does not read.
     #[error(transparent)]
     Join(#[from] dinh_proto::join::JoinError),

@@ -140,4 +140,7 @@ pub struct Status {
     pub acked: Seq,
     /// The place up to which everything was received; 0 if nothing.
     pub received: Seq,
+    /// Whether the device's second secret is not here: protected spaces cannot be read or written, and new keys of
+    /// others not be learned.
+    pub protected_locked: bool,
 }

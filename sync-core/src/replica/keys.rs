@@ -1,5 +1,5 @@
 //! Keys of the spaces that this device may read. The charter holds each, sealed to this device; what was unsealed once
-//! is kept in the store.
+//! is kept in the store (of protected spaces: under a key that only the wrap secret gives, see `protect.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +32,11 @@ impl Keyring {
     /// Returns whether it is new.
     pub(super) fn insert(&mut self, space: SpaceId, key: SpaceKey) -> bool {
         self.0.entry(space).or_default().insert(key.id().hint(), key).is_none()
+    }
+
+    /// Its keys are erased.
+    pub(super) fn forget(&mut self, space: &SpaceId) {
+        self.0.remove(space);
     }
 
     pub(super) fn of(&self, space: &SpaceId) -> impl Iterator<Item = &SpaceKey> {
@@ -73,15 +78,18 @@ impl<S: Store> Replica<S> {
         for (key, value) in self.store.read(|tx| schema::entries(tx, Table::Keys, &[]))? {
             let corrupt = || StoreError::Corrupt("space key");
             let space = SpaceId(key.get(..16).and_then(|b| b.try_into().ok()).ok_or_else(corrupt)?);
+            let Some(value) = self.open_row(Table::Keys, &key, &value)? else { continue };
             let key = SpaceKey::from_bytes(value.as_slice().try_into().map_err(|_| corrupt())?);
             self.keys.insert(space, key);
         }
         Ok(())
     }
 
-    /// A key is here: it is kept.
+    /// A key is here: it is kept. Not of a locked space.
     pub(super) fn keep_key(&mut self, space: SpaceId, key: SpaceKey, batch: &mut Batch) {
-        batch.put(Table::Keys, [&space.0[..], &key.id().0].concat(), key.to_bytes().to_vec());
+        let row = [&space.0[..], &key.id().0].concat();
+        let Ok(value) = self.row(Table::Keys, &row, &key.to_bytes()[..], space) else { return };
+        batch.put(Table::Keys, row, value);
         self.keys.insert(space, key);
     }
 
@@ -95,7 +103,7 @@ impl<S: Store> Replica<S> {
                 self.keys.of(space).map(|k| (k.id(), k.clone())).collect();
             let before = known.len();
             for (id, epoch) in charter.epochs(space) {
-                if known.contains_key(&id) {
+                if known.contains_key(&id) || !self.key.has_wrap() {
                     continue;
                 }
                 let context = WrapContext { branch: *branch, space: *space };

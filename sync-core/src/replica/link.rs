@@ -60,7 +60,7 @@ pub(super) struct Link {
     /// Items of the outbox that were sent and not answered.
     offered: BTreeSet<ItemId>,
     /// Items of the outbox that were refused for now, and when they are tried again.
-    held_back: BTreeSet<ItemId>,
+    pub(super) held_back: BTreeSet<ItemId>,
     retry_at: Option<Timestamp>,
     /// The log's head when the relay said welcome.
     pub(super) head_at_welcome: Seq,
@@ -453,6 +453,13 @@ impl<S: Store> Replica<S> {
         if let Outgoing::Item(key) = entry.what
             && key.chain.author.device == self.device
         {
+            if self.is_locked(&key.chain.space) {
+                // To write its content again it has to be opened: it waits for the unlocking.
+                if let Some(link) = &mut self.link {
+                    link.held_back.insert(id);
+                }
+                return Ok(());
+            }
             return self.recover(key, code, detail, &[]);
         }
         // A snapshot that came too late, or another's record: it stays in the store and is not offered again.

@@ -31,10 +31,12 @@ pub struct Taken {
 
 impl<S: Store> Replica<S> {
     /// Removes a device: nothing that it writes from now on counts, wherever it is written, and new keys shut it out of
-    /// everything that this device may read. What this device has received of it stays. One act, offline too.
+    /// everything that this device may read. What this device has received of it stays. One act, offline too; the new
+    /// keys of protected spaces that are locked come with the unlocking, and until then nobody writes there.
     ///
     /// # Errors
     /// [`ReplicaError::NotAuthorised`] unless this device's rank is higher, or the device is its member's own.
+    /// [`ReplicaError::Locked`] if what the device wrote last is in a snapshot that is locked here.
     pub fn remove_device(
         &mut self,
         branch: SpaceId,
@@ -99,11 +101,17 @@ impl<S: Store> Replica<S> {
     }
 
     /// Draws a new key for a space: what is written from now on cannot be read with the old ones.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Locked`] while the second secret is away and the space is protected, or a key of it was missed.
     pub fn rotate_key(&mut self, space: SpaceId) -> Result<(), ReplicaError> {
         let branch = *self.space_branch.get(&space).ok_or(ReplicaError::UnknownSpace(space))?;
+        if !self.may_draw_key(&branch, &space) {
+            return Err(ReplicaError::Locked(space));
+        }
         let mut batch = Batch::default();
         let result = self.issue_epoch(branch, space, &mut batch);
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result
     }
@@ -165,7 +173,7 @@ impl<S: Store> Replica<S> {
         let mut batch = Batch::default();
         self.issue(branch, &payload, &mut batch)?;
         let result = self.rotate_where_due(branch, &mut batch);
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         result?;
         self.rejudge()
@@ -178,7 +186,7 @@ impl<S: Store> Replica<S> {
         let rotated = issued.and_then(|()| self.rotate_where_due(branch, &mut batch));
         // Who reads more than before gets the keys in the same act.
         let rotated = rotated.and_then(|()| self.hand_keys(branch, |_, _| true, &mut batch));
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         // What was issued before an error counts: it is kept.
         batch.commit(&mut self.store)?;
         rotated?;
@@ -191,8 +199,10 @@ impl<S: Store> Replica<S> {
         batch: &mut Batch,
     ) -> Result<(), ReplicaError> {
         let Some(charter) = self.charters.get(&branch) else { return Ok(()) };
-        let due: Vec<SpaceId> =
+        let mut due: Vec<SpaceId> =
             charter.readable(&self.device).into_iter().filter(|space| charter.rotation_due(space)).collect();
+        // What is locked now waits for the unlocking, or for another device: until then nobody writes there.
+        due.retain(|space| self.may_draw_key(&branch, space));
         due.into_iter().try_for_each(|space| self.issue_epoch(branch, space, batch))
     }
 
@@ -214,6 +224,9 @@ impl<S: Store> Replica<S> {
         key: SpaceKey,
         batch: &mut Batch,
     ) -> Result<(), ReplicaError> {
+        if self.is_locked(&space) {
+            return Err(ReplicaError::Locked(space));
+        }
         let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
         let generation = charter.epochs(&space).map(|(_, e)| e.generation).max().unwrap_or(0) + 1;
         let readers: Vec<DevicePublic> =
@@ -233,6 +246,16 @@ impl<S: Store> Replica<S> {
         // Known before it is issued: what is written next is written under it.
         self.keep_key(space, key, batch);
         self.issue(branch, &Record::Epoch(Box::new(record)).encode(), batch)
+    }
+
+    /// Whether this device may draw a new key for a space now. Not while it does without its wrap secret, if the space is
+    /// protected (the key would be here) or if older keys may come that the new one would not lead back to.
+    pub(super) fn may_draw_key(&self, branch: &SpaceId, space: &SpaceId) -> bool {
+        let has_all = || {
+            let charter = self.charters.get(branch);
+            charter.is_some_and(|c| c.needed_epochs(space).iter().all(|id| self.keys.has(space, id)))
+        };
+        self.key.has_wrap() || (!self.is_locked(space) && has_all())
     }
 
     /// The keys of the epochs that no other epoch leads back to: who has these has all.
@@ -310,6 +333,10 @@ impl<S: Store> Replica<S> {
             })
             .map(|(chain, _)| chain.space)
             .collect();
+        // Where it ends is inside of a snapshot that does not open.
+        if let Some(space) = beyond.iter().find(|space| self.is_locked(space)) {
+            return Err(ReplicaError::Locked(*space));
+        }
         if !beyond.is_empty() {
             let snapshots = self.store.read(|tx| schema::entries(tx, Table::Snapshots, &[]))?;
             for (_, bytes) in snapshots {

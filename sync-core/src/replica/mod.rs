@@ -19,6 +19,7 @@ mod keys;
 mod link;
 mod marker;
 mod membership;
+mod protect;
 mod quarantine;
 mod receive;
 mod reconcile;
@@ -141,9 +142,16 @@ pub struct Replica<S> {
     key: DeviceKey,
     device: DeviceId,
     session: SessionId,
-    rng: ChaCha8Rng,
+    /// In a box: moving the replica leaves no copies of its state behind.
+    rng: Box<ChaCha8Rng>,
     charters: BTreeMap<SpaceId, Charter>,
     keys: keys::Keyring,
+    /// Spaces whose content is only there with the wrap secret; see `protect.rs`.
+    protected: BTreeSet<SpaceId>,
+    /// Own changes of protected spaces that are on disk only.
+    locked_changes: usize,
+    /// Devices whose writing in protected documents is to be judged again when they are unlocked.
+    rejudge_locked: BTreeMap<SpaceId, BTreeSet<DeviceId>>,
     /// Open documents may have what they waited for.
     keys_came: bool,
     /// Branches whose charter changed: keys and devices are looked for.
@@ -249,7 +257,7 @@ impl<S: Store> Replica<S> {
     }
 
     fn unloaded(store: S, key: DeviceKey, config: ReplicaConfig, seed: [u8; 32]) -> Self {
-        let mut rng = ChaCha8Rng::from_seed(seed);
+        let mut rng = Box::new(ChaCha8Rng::from_seed(seed));
         let device = key.public().id();
         let mut session = SessionId::default();
         rng.fill_bytes(&mut session.0);
@@ -262,6 +270,9 @@ impl<S: Store> Replica<S> {
             rng,
             charters: BTreeMap::new(),
             keys: keys::Keyring::default(),
+            protected: BTreeSet::new(),
+            locked_changes: 0,
+            rejudge_locked: BTreeMap::new(),
             keys_came: false,
             charters_due: BTreeSet::new(),
             known_devices: BTreeMap::new(),
@@ -333,11 +344,15 @@ impl<S: Store> Replica<S> {
         if let Some(bytes) = meta(schema::META_RECHECK)? {
             self.recheck = schema::spaces_from(&bytes)?;
         }
+        if let Some(bytes) = meta(schema::META_PROTECTED)? {
+            self.protected = schema::spaces_from(&bytes)?;
+        }
         self.load_chains()?;
         self.load_keys()?;
         self.load_charters()?;
         self.load_outgoing()?;
         let result = before_writing(self, is_new)?;
+        self.rewrite_stale()?;
         // If this store was copied, every copy makes the same items of what was in none: so they are no forks.
         self.seal_all()?;
         Ok(result)
@@ -396,8 +411,30 @@ impl<S: Store> Replica<S> {
             self.charters_due.insert(branch);
         }
         let mut batch = Batch::default();
-        self.settle_charters(None, &mut batch);
+        self.look_at_charters(None, &mut batch);
         batch.commit(&mut self.store)?;
+        Ok(())
+    }
+
+    /// Own changes that are in no item yet, as far as they open.
+    fn load_unsealed(&mut self) -> Result<(), StoreError> {
+        self.unsealed.clear();
+        self.locked_changes = 0;
+        for (key, value) in self.store.read(|tx| schema::entries(tx, Table::Unsealed, &[]))? {
+            let corrupt = || StoreError::Corrupt("unsealed change");
+            let (doc, seq) = key.split_at_checked(16).ok_or_else(corrupt)?;
+            let seq = u32::from_be_bytes(seq.try_into().map_err(|_| corrupt())?);
+            let doc = DocId(doc.try_into().map_err(|_| corrupt())?);
+            let Some(value) = self.open_row(Table::Unsealed, &key, &value)? else {
+                self.locked_changes += 1;
+                continue;
+            };
+            let change = Unsealed::read(seq, &value)?;
+            if change.stands_for.is_some() {
+                self.hold.get_or_insert_default();
+            }
+            self.unsealed.entry(doc).or_default().push(change);
+        }
         Ok(())
     }
 
@@ -420,17 +457,7 @@ impl<S: Store> Replica<S> {
             let (what, item) = found.ok_or(StoreError::Corrupt("outbox"))?;
             self.outbox_insert(order, what, item.id(), item.header().space);
         }
-        for (key, value) in self.store.read(|tx| schema::entries(tx, Table::Unsealed, &[]))? {
-            let corrupt = || StoreError::Corrupt("unsealed change");
-            let (doc, seq) = key.split_at_checked(16).ok_or_else(corrupt)?;
-            let seq = u32::from_be_bytes(seq.try_into().map_err(|_| corrupt())?);
-            let doc = DocId(doc.try_into().map_err(|_| corrupt())?);
-            let change = Unsealed::read(seq, &value)?;
-            if change.stands_for.is_some() {
-                self.hold = Some(rewrite::Hold::default());
-            }
-            self.unsealed.entry(doc).or_default().push(change);
-        }
+        self.load_unsealed()?;
         for (key, value) in self.store.read(|tx| schema::entries(tx, Table::Parked, &[]))? {
             self.parked.insert(schema::order_from(&key)?, value);
         }
@@ -488,9 +515,12 @@ impl<S: Store> Replica<S> {
     pub fn status(&self) -> Status {
         Status {
             link: self.link_state,
-            pending: self.outbox.len() + self.unsealed.values().map(Vec::len).sum::<usize>(),
+            pending: self.outbox.len()
+                + self.unsealed.values().map(Vec::len).sum::<usize>()
+                + self.locked_changes,
             acked: self.acked,
             received: self.cursor.map_or(Seq(0), |c| c.seq),
+            protected_locked: !self.key.has_wrap(),
         }
     }
 

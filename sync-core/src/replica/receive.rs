@@ -44,7 +44,7 @@ impl<S: Store> Replica<S> {
         }
         self.begin_backfills(&before, grant_seq, &mut batch);
         self.move_cursor(items.scope, items.upto, &mut batch);
-        self.settle_charters(Some(now.mono), &mut batch);
+        self.settle_charters(Some(now.mono), &mut batch)?;
         batch.commit(&mut self.store)?;
         self.settle_forks(&mut touched)?;
         self.rejudge()?;
@@ -84,6 +84,10 @@ impl<S: Store> Replica<S> {
             return;
         }
         let Some(link) = &self.link else { return };
+        if self.cursor.is_none() {
+            // Nothing was passed yet: everything is still ahead.
+            return;
+        }
         // If the relay knew of the grant when it said welcome, it sends the space from the cursor on.
         let to = if grant_seq > link.head_at_welcome { grant_seq } else { link.cursor_at_hello };
         let reconciling = link.reconciling;
@@ -153,7 +157,9 @@ impl<S: Store> Replica<S> {
             return Ok(if same { Verdict::Have } else { Verdict::Fork(item) });
         }
         // What follows another copy's item waits with it.
-        if self.forks.iter().any(|i| i.header().chain() == chain && i.header().n() < Some(n)) {
+        if self.forks.iter().any(|i| i.header().chain() == chain && i.header().n() < Some(n))
+            || self.has_parked_fork(&chain, n)
+        {
             return Ok(Verdict::Fork(item));
         }
         let tip = self.tips.get(&chain).copied().unwrap_or_default();
@@ -249,7 +255,7 @@ impl<S: Store> Replica<S> {
         let mut batch = Batch::default();
         let mut touched = BTreeSet::new();
         self.retry_parked(&mut batch, &mut touched)?;
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         self.settle_forks(&mut touched)?;
         self.rejudge()?;
@@ -275,9 +281,15 @@ impl<S: Store> Replica<S> {
         let n = item.header().n().unwrap_or_default();
         let ours = self.read_item(&chain, n)?.map(|i| i.id());
         let unconfirmed = ours.is_some_and(|id| self.outbox_ids.contains_key(&id));
-        let follows = self.forks.iter().any(|i| i.header().chain() == chain);
+        let follows =
+            self.forks.iter().any(|i| i.header().chain() == chain) || self.has_parked_fork(&chain, u32::MAX);
         if chain.author.device == self.device && (unconfirmed || follows) {
-            self.forks.push(item);
+            if self.is_locked(&chain.space) {
+                // To take back own runs they have to be opened.
+                self.park(item.id(), item.bytes(), batch);
+            } else {
+                self.forks.push(item);
+            }
             return Ok(());
         }
         // Two items of one author under one number: proof of a fork. What was seen first stays.
@@ -312,6 +324,19 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
+    /// Saved views of documents that are to be judged again go with the records that ask for it, in one transaction.
+    pub(super) fn drop_stale_views(&mut self, batch: &mut Batch) -> Result<(), ReplicaError> {
+        for (branch, devices) in self.rejudge.iter().filter(|(_, devices)| !devices.is_empty()) {
+            let Some(charter) = self.charters.get(branch) else { continue };
+            for doc in charter.documents().keys() {
+                if self.was_written_by(doc, devices)? {
+                    batch.delete(Table::Views, doc.0);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// After a change of who may do what: documents with runs that may count otherwise now are made again.
     pub(super) fn rejudge(&mut self) -> Result<(), ReplicaError> {
         for (branch, devices) in std::mem::take(&mut self.rejudge) {
@@ -321,6 +346,11 @@ impl<S: Store> Replica<S> {
             }
             let docs: Vec<DocId> = charter.documents().keys().copied().collect();
             for doc in docs {
+                if self.must_be_unlocked(&doc).is_err() {
+                    // Nothing of it is open; what is to be said of its snapshot is said when that opens.
+                    self.rejudge_locked.entry(branch).or_default().extend(&devices);
+                    continue;
+                }
                 if self.was_written_by(&doc, &devices)? {
                     self.remake(&doc)?;
                 }
@@ -342,7 +372,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// Makes a document again from its items, by the charter as it is now.
-    fn remake(&mut self, doc: &DocId) -> Result<(), ReplicaError> {
+    pub(super) fn remake(&mut self, doc: &DocId) -> Result<(), ReplicaError> {
         self.flush_typing_as_typed(doc)?;
         let was_open = self.open.remove(doc).is_some();
         let mut batch = Batch::default();

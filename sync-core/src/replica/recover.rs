@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::{ChangeHash, DocId, ItemId, SessionId};
+use dinh_proto::ids::{ActorId, ChangeHash, DocId, ItemId, SessionId};
 use dinh_proto::item::{Item, Kind};
 use rand_chacha::rand_core::RngCore;
 
@@ -87,8 +87,8 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    /// Changes that are in no item yet carry the old session's actor: they are written again too. `fork` is where
-    /// another copy of this store has an item that is not here yet.
+    /// Changes that are in no item yet carry the old session's actor: they are written again too (those that are locked:
+    /// when they are unlocked). `fork` is where another copy of this store has an item that is not here yet.
     pub(super) fn change_session(
         &mut self,
         mut taken: BTreeMap<DocId, TakenBack>,
@@ -106,7 +106,8 @@ impl<S: Store> Replica<S> {
         });
         let mut rewritten = 0;
         for (doc, back) in &taken {
-            rewritten += self.rewrite_document(doc, back, old, refusal, batch)?;
+            let actor = ActorId::derive(doc, &self.device, &old);
+            rewritten += self.rewrite_document(doc, back, actor, refusal, batch)?;
         }
         self.hold_rewritten(fork);
         for doc in self.open.keys().copied().collect::<Vec<_>>() {

@@ -15,9 +15,9 @@ use super::event::{LinkState, Refuser};
 use super::recover::TakenBack;
 use super::schema::{self, Batch, ItemKey};
 use super::{Event, Replica, ReplicaError, Unsealed};
-use crate::document::{Accepted, ChangeInfo, Document, HashPrefix, reauthor_after};
+use crate::document::{Accepted, ChangeInfo, Document, HashPrefix, parse_change, reauthor_after};
 use crate::gate;
-use crate::store::{Store, Table};
+use crate::store::{Store, StoreError, Table};
 
 /// Until when rewritten changes wait.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,6 +58,32 @@ impl<S: Store> Replica<S> {
             batch.commit(&mut self.store)?;
         }
         Ok(())
+    }
+
+    /// Changes that were locked away when a new session began are written again in it now.
+    pub(super) fn rewrite_stale(&mut self) -> Result<(), ReplicaError> {
+        let mut stale = Vec::new();
+        for (doc, changes) in &self.unsealed {
+            let Some(first) = changes.first() else { continue };
+            let change = parse_change(&first.raw)?;
+            let actor = change.actor_id().to_bytes().try_into().map(ActorId);
+            let actor = actor.map_err(|_| StoreError::Corrupt("actor of an own change"))?;
+            if actor != self.actor(doc) {
+                stale.push((*doc, actor));
+            }
+        }
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for (doc, actor) in &stale {
+            let nothing = TakenBack::default();
+            self.rewrite_document(doc, &nothing, *actor, (RejectCode::Fork, ""), &mut batch)?;
+        }
+        self.hold_rewritten(None);
+        batch.commit(&mut self.store)?;
+        // The originals may have come in the meantime.
+        self.drop_rewritten(&stale.into_iter().map(|(doc, _)| doc).collect())
     }
 
     /// The first rewritten changes that need not be sent: the document has what they stand for.
@@ -106,7 +132,7 @@ impl<S: Store> Replica<S> {
         &mut self,
         doc: &DocId,
         back: &TakenBack,
-        old_session: SessionId,
+        old_actor: ActorId,
         (code, detail): (RejectCode, &str),
         batch: &mut Batch,
     ) -> Result<usize, ReplicaError> {
@@ -131,7 +157,7 @@ impl<S: Store> Replica<S> {
         self.tails.remove(doc);
         let mut before = back.before;
         let mut raw = Vec::new();
-        let mut actors = vec![ActorId::derive(doc, &self.device, &old_session).0];
+        let mut actors = vec![old_actor.0];
         for run in &back.runs {
             for (hash, bytes) in
                 gate::open_own_run(run, &self.authority(&run.header().space), before.as_ref())?
@@ -157,7 +183,7 @@ impl<S: Store> Replica<S> {
             let seq = u32::try_from(change.seq).unwrap_or(u32::MAX);
             let raw = change.raw.clone();
             let unsealed = Unsealed { seq, before: previous, stands_for: Some(change.stands_for), raw };
-            batch.put(Table::Unsealed, schema::unsealed_key(doc, seq), unsealed.value());
+            self.put_unsealed(doc, &unsealed, batch)?;
             self.unsealed.entry(*doc).or_default().push(unsealed);
             previous = Some(ChangeHash(*change.hash.as_bytes()));
         }

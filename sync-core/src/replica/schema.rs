@@ -9,7 +9,7 @@
 //! held, covered space 16 ‖ device 16 ‖ session 8       → ranges
 //! snapshots     document 16                            → item
 //! document_log  document 16 ‖ order 8                  → item key
-//! unsealed      document 16 ‖ seq 4                    → hash of the author's change before (or zero) 32
+//! unsealed      document 16 ‖ seq 4                    → a row: hash of the author's change before (or zero) 32
 //!                                                       ‖ first half of the hash of the change that it stands
 //!                                                       for (or zero) 16 ‖ change
 //! outbox        order 8                                → 0 ‖ item key, or 1 ‖ document (a snapshot)
@@ -18,8 +18,9 @@
 //! backfills     space 16                               → from 8 ‖ to 8
 //! parked        order 8                                → item
 //! quarantine    order 8                                → code 1 ‖ detail (length, UTF-8) ‖ item
-//! keys          space 16 ‖ epoch 16                    → key 32
+//! keys          space 16 ‖ epoch 16                    → a row: key 32
 //! ```
+//! A row is 0 ‖ plain, or, of a protected space, 1 ‖ what only this device's wrap secret opens (see `protect.rs`).
 //! Numbers in keys are big-endian, so that they sort; in values little-endian.
 
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ pub(super) const META_ORDER: &[u8] = b"order";
 pub(super) const META_ACKED: &[u8] = b"acked";
 pub(super) const META_RECHECK: &[u8] = b"recheck";
 pub(super) const META_MARKER: &[u8] = b"marker";
+pub(super) const META_PROTECTED: &[u8] = b"protected";
 
 /// Where an item is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

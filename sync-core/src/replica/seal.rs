@@ -17,20 +17,26 @@ impl<S: Store> Replica<S> {
             return Ok(());
         }
         let mut batch = Batch::default();
+        let mut late = Vec::new();
         for doc in self.unsealed.keys().copied().collect::<Vec<_>>() {
             // Without a key that shuts out those who may no longer read, it stays here.
             let has_key = self.space_of(&doc).is_some_and(|space| self.write_key(&space).is_some());
             if self.has_unsettled(&doc) || !has_key {
                 continue;
             }
-            self.seal_document(&doc, &mut batch)?;
+            if !self.seal_document(&doc, &mut batch)? {
+                late.push(doc);
+            }
         }
         batch.commit(&mut self.store)?;
-        Ok(())
+        // This device lost the right before it sent them: they are in the document by the rule for everybody's.
+        late.iter().try_for_each(|doc| self.remake(doc))
     }
 
-    pub(super) fn seal_document(&mut self, doc: &DocId, batch: &mut Batch) -> Result<(), ReplicaError> {
-        let Some(unsealed) = self.unsealed.remove(doc) else { return Ok(()) };
+    /// Returns whether all that it sealed counts by this device's right.
+    fn seal_document(&mut self, doc: &DocId, batch: &mut Batch) -> Result<bool, ReplicaError> {
+        let Some(unsealed) = self.unsealed.remove(doc) else { return Ok(true) };
+        let mut counts = true;
         let space = self.space_of(doc).ok_or(ReplicaError::UnknownDocument(*doc))?;
         let mut rest = &unsealed[..];
         while !rest.is_empty() {
@@ -47,6 +53,7 @@ impl<S: Store> Replica<S> {
             let (run, later) = rest.split_at(n);
             rest = later;
             let item = self.seal_run(doc, space, run)?;
+            counts &= self.authority(&space).may_write(item.header(), item.id().link()).is_ok();
             for u in run {
                 batch.delete(Table::Unsealed, schema::unsealed_key(doc, u.seq));
             }
@@ -57,7 +64,7 @@ impl<S: Store> Replica<S> {
             self.add_applied(doc, order, item.bytes().len());
             self.count_tail(doc, &item)?;
         }
-        Ok(())
+        Ok(counts)
     }
 
     fn seal_run(&self, doc: &DocId, space: SpaceId, run: &[Unsealed]) -> Result<Item, ReplicaError> {

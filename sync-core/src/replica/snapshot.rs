@@ -136,8 +136,8 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    /// A snapshot came in place of the runs that it covers. One that does not open is dropped: the checksum will
-    /// not match, and the reconcile fetches the runs.
+    /// A snapshot came in place of the runs that it covers. One that does not open (also: not now, because its space is
+    /// locked) is dropped: the checksum will not match, and the reconcile fetches the runs.
     pub(super) fn take_snapshot(
         &mut self,
         raw: RawItem,
@@ -229,7 +229,7 @@ impl<S: Store> Replica<S> {
             .map(|(doc, _)| *doc)
             .collect();
         for doc in due {
-            if !self.has_unsent(&doc) {
+            if !self.has_unsent(&doc) && self.must_be_unlocked(&doc).is_ok() {
                 self.make_snapshot(&doc)?;
             }
         }

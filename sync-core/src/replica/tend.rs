@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dinh_proto::charter::Device;
 use dinh_proto::charter::record::Record;
-use dinh_proto::ids::{EpochId, SpaceId};
+use dinh_proto::ids::{ChainId, EpochId, SpaceId};
 use dinh_proto::keys::DevicePublic;
 use dinh_proto::limits;
 use dinh_proto::time::Timestamp;
@@ -19,7 +19,7 @@ use crate::store::Store;
 
 impl<S: Store> Replica<S> {
     /// Charters changed: keys are looked for, the app hears of devices, and this device soon looks what is needed of it.
-    pub(super) fn settle_charters(&mut self, now: Option<Timestamp>, batch: &mut Batch) {
+    pub(super) fn look_at_charters(&mut self, now: Option<Timestamp>, batch: &mut Batch) {
         while let Some(branch) = self.charters_due.pop_first() {
             self.check_certificate(&branch, batch);
             self.learn_keys(&branch, batch);
@@ -28,6 +28,16 @@ impl<S: Store> Replica<S> {
                 self.tend_soon(now);
             }
         }
+    }
+
+    /// The same, before the records that changed them are committed.
+    pub(super) fn settle_charters(
+        &mut self,
+        now: Option<Timestamp>,
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
+        self.look_at_charters(now, batch);
+        self.drop_stale_views(batch)
     }
 
     /// Not at once: of several devices that could, the first does it and the others see that it is done.
@@ -68,7 +78,8 @@ impl<S: Store> Replica<S> {
             // An officer who is left without the newest key draws another: nobody can lock a space away.
             let orphans = || !self.orphaned_keys(&branch, &space).is_empty();
             let needed = charter.rotation_due(&space) || is_old || !have || orphans();
-            if needed && (officer || own_space || alone()) {
+            // Without the wrap secret a newest key may be missing that this device only cannot open.
+            if needed && (officer || own_space || alone()) && self.may_draw_key(&branch, &space) {
                 rotate.push(space);
             }
         }
@@ -82,14 +93,18 @@ impl<S: Store> Replica<S> {
             |own_space: bool, d: &Device| officer || own_space || d.member == member || d.role.is_officer();
         result = result.and(self.hand_keys(branch, whom, &mut batch));
         for (removal, device, space) in unattested {
-            let frontier =
-                self.frontier(&branch, |chain| chain.space == space && chain.author.device == device)?;
+            let seen = |chain: &ChainId| chain.space == space && chain.author.device == device;
+            let frontier = match self.frontier(&branch, seen) {
+                // It is in a snapshot that is locked: told when it is unlocked.
+                Err(ReplicaError::Locked(_)) => continue,
+                frontier => frontier?,
+            };
             if !frontier.0.is_empty() {
                 let record = Record::Frontier { about: removal, device, frontier };
                 result = result.and(self.issue(branch, &record.encode(), &mut batch));
             }
         }
-        self.settle_charters(None, &mut batch);
+        self.settle_charters(None, &mut batch)?;
         batch.commit(&mut self.store)?;
         if let Err(error) = result {
             // Somebody else's record came first, or a right is gone: what is needed is looked at again on the next change.
@@ -160,7 +175,7 @@ impl<S: Store> Replica<S> {
         let mut withheld = Vec::new();
         for (branch, charter) in &self.charters {
             let missing = charter.seen_by(&self.device).iter().filter(|(author, n)| {
-                let chain = dinh_proto::ids::ChainId { space: *branch, author: *author };
+                let chain = ChainId { space: *branch, author: *author };
                 self.held.get(&chain).is_none_or(|held| (1..=*n).any(|n| !held.contains(n)))
             });
             let missing = missing.count();

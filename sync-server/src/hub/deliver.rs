@@ -163,11 +163,30 @@ fn plan_backfill(peer: &mut Peer, spaces: &Spaces) -> Option<Plan> {
     Some(batch.plan(Scope::Backfill(fetch.space), upto))
 }
 
+/// For a device without a cursor, first of all the charters that it may read: the keys of everything else are in them, and
+/// the last of them may be what admits the device.
+fn plan_charters(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
+    let is_new = |id: &&SpaceId| !peer.charters.contains_key(*id);
+    let is_charter = |id: &&SpaceId| spaces.get(*id).is_some_and(|space| space.branch == **id);
+    let new: Vec<SpaceId> =
+        peer.spaces.iter().filter(|_| peer.fresh).filter(is_charter).filter(is_new).copied().collect();
+    for id in new {
+        let slots = spaces.get(&id).map_or(&[][..], |space| space.after(peer.cursor));
+        let places = slots.iter().map(|slot| Seq(slot.seq)).take_while(|seq| *seq <= durable);
+        peer.wanted.extend(places.filter(|seq| !peer.own.contains(seq)).map(|seq| (id, seq)));
+        peer.charters.insert(id, durable);
+    }
+    plan_wanted(peer, spaces)
+}
+
 /// The next items of the log that the device may read, merged over its spaces in the order of the log.
 fn plan_log(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan> {
     if peer.spaces.is_empty() {
         // No charter here names the device yet: its cursor stays, because all of its spaces are ahead of it.
         return None;
+    }
+    if let Some(plan) = plan_charters(peer, spaces, durable) {
+        return Some(plan);
     }
     let mut heap = BinaryHeap::new();
     for id in &peer.dirty {
@@ -233,7 +252,8 @@ enum Choice {
 /// A device without a cursor gets a document's snapshot at the place of the first item that it covers, and not
 /// the other items that it covers.
 fn choose(peer: &Peer, id: SpaceId, space: &Space, slot: &super::space::Slot, durable: Seq) -> Choice {
-    if peer.own.contains(&Seq(slot.seq)) {
+    let came_first = peer.charters.get(&id).is_some_and(|upto| slot.seq <= upto.0);
+    if came_first || peer.own.contains(&Seq(slot.seq)) {
         return Choice::Skip;
     }
     let covering =

@@ -38,9 +38,6 @@ use space::Space;
 pub use stats::HubStats;
 use tail::Tail;
 
-/// When a removed device may ask again: a root record can void its removal.
-const REMOVED_RETRY_MS: u32 = 60_000;
-
 /// A connection, numbered by the driver and never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u64);
@@ -399,13 +396,6 @@ impl Hub {
             return;
         }
         connections.insert(id);
-        if self.is_removed(&device) {
-            self.with_peer(id, |p| {
-                p.device = Some(device);
-                p.session.close(CloseCode::Removed, REMOVED_RETRY_MS);
-            });
-            return;
-        }
         let reconcile = hello.cursor.is_some_and(|c| !self.epochs.is_valid(c, self.durable));
         let known = self.members.contains_key(&device);
         let Some(peer) = self.peers.get_mut(&id) else { return };
@@ -550,17 +540,8 @@ impl Hub {
         }
         for peer in connected {
             self.subscribe(peer);
-            if self.peers.get(&peer).and_then(|p| p.device).is_some_and(|device| self.is_removed(&device)) {
-                self.with_peer(peer, |p| p.session.close(CloseCode::Removed, REMOVED_RETRY_MS));
-                self.drain_events(peer);
-            }
             self.settle(peer);
         }
-    }
-
-    /// Whether a device was in a branch here and is in none any more.
-    fn is_removed(&self, device: &DeviceId) -> bool {
-        !self.members.contains_key(device) && self.branches.values().any(|c| c.removed().contains_key(device))
     }
 
     fn token(&mut self) -> u64 {

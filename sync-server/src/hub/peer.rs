@@ -55,6 +55,8 @@ pub(super) struct Peer {
     pub(super) cursor: Seq,
     /// It began with no cursor: snapshots may stand for what they cover.
     pub(super) fresh: bool,
+    /// Charters that a fresh device was sent before everything else, and up to where.
+    pub(super) charters: BTreeMap<SpaceId, Seq>,
     /// Documents (by space and index) whose snapshot was sent, and what that covers.
     pub(super) snapshotted: BTreeMap<(SpaceId, u32), u64>,
     /// Spaces it may read.
@@ -89,6 +91,7 @@ impl Peer {
             device: None,
             cursor: Seq(0),
             fresh: false,
+            charters: BTreeMap::new(),
             snapshotted: BTreeMap::new(),
             spaces: BTreeSet::new(),
             dirty: BTreeSet::new(),

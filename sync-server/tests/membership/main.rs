@@ -13,3 +13,4 @@ mod joining;
 mod phones;
 mod removal;
 mod roles;
+mod snapshots;

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use dinh_core::path;
 use dinh_core::replica::{Counters, Event, LinkState, Replica, ReplicaConfig};
 use dinh_core::store::{MemoryStore, Store};
 use dinh_proto::charter::Charter;
+use dinh_proto::charter::record::JoinRequest;
 use dinh_proto::ids::{DeviceId, DocId, MemberId, SpaceId};
 use dinh_proto::join::Welcome;
 use dinh_proto::time::WallTime;
@@ -68,6 +70,17 @@ impl Net {
         let welcome = self.welcome(0, i);
         self.p(i).join_by_welcome(&welcome).unwrap();
         self.on(i);
+        self.settle();
+    }
+
+    /// The secretary admits a device of which only the key is there.
+    pub(crate) fn admit_named(&mut self, member: MemberId, seed: u8, name: &str) {
+        let (branch, request) = (self.branch, JoinRequest::new(&key(seed)));
+        self.p(0).admit_device(branch, member, Role::Member, request, name).unwrap();
+    }
+
+    pub(crate) fn put_text(&mut self, i: usize, doc: &DocId, text: &str) {
+        self.p(i).edit(NOW, doc, None, |e| e.set_text(&path!["text"], text)).unwrap();
         self.settle();
     }
 

@@ -18,6 +18,7 @@
 //! one ([`SealedKey`]). Everything is XChaCha20-Poly1305 but wraps, which are HPKE (RFC 9180). No function here draws
 //! randomness: what must be random is an argument, used once.
 
+mod local;
 mod payload;
 mod small;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use zeroize::Zeroizing;
 use crate::ids::{ChangeHash, EpochId, KeyEpoch, hash16, hash32};
 use crate::item::Header;
 
+pub use local::{open_local, seal_local};
 pub(crate) use payload::SEALED_HEADER_BYTES;
 pub use payload::{SEALED_OVERHEAD_BYTES, plain_bytes_max, sealed_len};
 pub use small::{PRESENCE_OVERHEAD_BYTES, SEALED_NAME_BYTES, sealed_hint};
@@ -49,6 +51,12 @@ pub enum CryptoError {
     /// The wrap is for another device.
     #[error("this wrapped key is for another device")]
     NotForThisDevice,
+    /// This device's wrap secret is not here, so nothing opens that is sealed to the device.
+    #[error("the wrap secret of this device is locked away: unlock it first")]
+    NoWrapSecret,
+    /// The wrap secret is another device's.
+    #[error("this is not the wrap secret of this device")]
+    NotThisWrapSecret,
     /// Its tag does not fit: it was changed, cut, or moved to another place; or the key is not the right one.
     #[error("{0} does not open: it was changed, or belongs elsewhere")]
     DoesNotOpen(&'static str),
@@ -74,7 +82,8 @@ pub enum CryptoError {
 /// The key of one key epoch of a space.
 #[derive(Clone)]
 pub struct SpaceKey {
-    key: Zeroizing<[u8; 32]>,
+    /// In a box: moving the key leaves no copies of it behind.
+    key: Box<Zeroizing<[u8; 32]>>,
     id: EpochId,
 }
 
@@ -101,12 +110,12 @@ impl SpaceKey {
 
     /// The key that these bytes are: what [`SpaceKey::to_bytes`] gave.
     pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self { key: Zeroizing::new(*bytes), id: EpochId(hash16(b"dinh/epo1\0", &[bytes])) }
+        Self { key: Box::new(Zeroizing::new(*bytes)), id: EpochId(hash16(b"dinh/epo1\0", &[bytes])) }
     }
 
     /// The secret bytes, to be kept where only the app can read them.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        self.key.clone()
+        (*self.key).clone()
     }
 
     /// The id of the epoch that this key makes.
@@ -137,7 +146,7 @@ impl SpaceKey {
     }
 
     fn subkey(&self, domain: &[u8]) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(hash32(domain, &[&*self.key]))
+        Zeroizing::new(hash32(domain, &[&self.key[..]]))
     }
 
     fn check_hint(&self, hint: KeyEpoch) -> Result<(), CryptoError> {

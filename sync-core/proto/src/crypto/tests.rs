@@ -316,3 +316,27 @@ fn names_open_for_their_device_and_their_length_does_not_show() {
     println!("{} names, {opened} opened", bad.len());
     assert_eq!(opened, 0);
 }
+
+#[test]
+fn what_a_device_keeps_for_itself_opens_with_its_wrap_secret_in_its_place_only() {
+    let key = DeviceKey::from_secrets(&[7; 32], &[8; 32]);
+    let sealed = seal_local(&key, &[3; 24], b"here", PLAIN).unwrap();
+    assert_eq!(open_local(&key, b"here", &sealed).unwrap().as_slice(), PLAIN);
+    let locked = key.clone().without_wrap();
+    assert_eq!(seal_local(&locked, &[3; 24], b"here", PLAIN), Err(CryptoError::NoWrapSecret));
+    assert_eq!(open_local(&locked, b"here", &sealed), Err(CryptoError::NoWrapSecret));
+    let mut bad = vec![
+        open_local(&DeviceKey::from_secrets(&[7; 32], &[7; 32]), b"here", &sealed),
+        open_local(&DeviceKey::from_secrets(&[8; 32], &[9; 32]), b"here", &sealed),
+        open_local(&key, b"there", &sealed),
+    ];
+    bad.extend((0..sealed.len()).map(|len| open_local(&key, b"here", &sealed[..len])));
+    for bit in 0..sealed.len() * 8 {
+        let mut sealed = sealed.clone();
+        sealed[bit / 8] ^= 1 << (bit % 8);
+        bad.push(open_local(&key, b"here", &sealed));
+    }
+    let opened = bad.iter().filter(|b| b.is_ok()).count();
+    println!("{} sealed rows, {opened} opened", bad.len());
+    assert_eq!(opened, 0);
+}

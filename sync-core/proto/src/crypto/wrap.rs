@@ -112,7 +112,7 @@ impl SpaceKey {
 /// The key that was sealed to this device for this place and epoch.
 ///
 /// # Errors
-/// [`CryptoError::NotForThisDevice`] if the tag is another's, `DoesNotOpen` if it was sealed to another device, for another
+/// [`CryptoError::NotForThisDevice`] if the tag is another's, `NoWrapSecret` if the device's is not here, `DoesNotOpen` if it was sealed to another device, for another
 /// place or epoch, or changed; `NotThisEpoch` if the key in it is not the epoch's.
 pub fn unwrap(
     key: &DeviceKey,
@@ -124,8 +124,9 @@ pub fn unwrap(
     if wrap.tag != Wrap::tag_of(&device) {
         return Err(CryptoError::NotForThisDevice);
     }
+    let secret = key.wrap_secret().ok_or(CryptoError::NoWrapSecret)?;
     let mut plain = Zeroizing::new(wrap.ct);
-    hpke_open(&key.wrap_secret(), &wrap.enc, &context.info(epoch, &device), &[], &mut plain[..])
+    hpke_open(&secret, &wrap.enc, &context.info(epoch, &device), &[], &mut plain[..])
         .map_err(|_| CryptoError::DoesNotOpen("wrapped key"))?;
     SpaceKey::of_epoch(plain.first_chunk().expect("32 of 48 bytes"), epoch)
 }
@@ -246,6 +247,8 @@ mod tests {
         let wrap = key.wrap(&PLACE, &device(1).public(), &[9; 32]);
         assert_eq!(unwrap(&device(1), &PLACE, &key.id(), &wrap), Ok(key.clone()));
         assert_eq!(*unwrap(&device(1), &PLACE, &key.id(), &wrap).unwrap().to_bytes(), *key.to_bytes());
+        let locked = unwrap(&device(1).without_wrap(), &PLACE, &key.id(), &wrap);
+        assert_eq!(locked, Err(CryptoError::NoWrapSecret));
         assert_eq!(key.wrap(&PLACE, &device(1).public(), &[9; 32]), wrap);
         assert_ne!(key.wrap(&PLACE, &device(1).public(), &[8; 32]).enc, wrap.enc);
 
