@@ -10,11 +10,26 @@ struct Crowd {
 
 const FULL: usize = limits::CHARTER_RECORDS_MAX;
 
+thread_local! {
+    /// Keys are dear to make.
+    static DEVICES: Vec<Chain> = (0..FULL as u16).map(|n| Chain::new(1_000 + n)).collect();
+}
+
 impl Crowd {
     fn new() -> Self {
         let branch = Branch::new();
         let items = branch.items.clone();
         Self { branch, items }
+    }
+
+    /// The first `n` of many devices, all of one member or each of its own.
+    fn devices(&self, n: usize, member: Option<u16>) -> Vec<Chain> {
+        let of = |chain: &Chain| Chain {
+            branch: self.branch.id,
+            member: member.map_or(chain.member, member_id),
+            ..chain.clone()
+        };
+        DEVICES.with(|all| all[..n].iter().map(of).collect())
     }
 
     fn push(&mut self, chain: &mut Chain, record: &Record) {
@@ -45,10 +60,8 @@ fn upper(generation: u32) -> Record {
 fn honest() -> Crowd {
     let mut crowd = Crowd::new();
     let mut secretary = crowd.branch.of(Role::Secretary).clone();
-    let (open, mut n) = (crowd.branch.open, 0u16);
-    while !crowd.is_full() {
-        n += 1;
-        let mut member = crowd.branch.new_chain(100 + n, 100 + n);
+    let open = crowd.branch.open;
+    for (n, mut member) in (1u16..).zip(crowd.devices(FULL, None)) {
         crowd.push(&mut secretary, &member.admission(Role::Member));
         for i in 0..4 {
             let nonce = *[n.to_le_bytes(), [i, 0]].concat().repeat(4).first_chunk().unwrap();
@@ -77,13 +90,9 @@ fn honest() -> Crowd {
 fn one_admits_the_next() -> Crowd {
     let mut crowd = Crowd::new();
     let mut last = crowd.branch.of(Role::Member).clone();
-    for n in 0.. {
-        let next = crowd.branch.new_chain(1_000 + n, 4);
+    for next in crowd.devices(FULL, Some(4)) {
         crowd.push(&mut last, &next.admission(Role::Member));
         last = next;
-        if crowd.is_full() {
-            break;
-        }
     }
     crowd
 }
@@ -92,7 +101,7 @@ fn one_admits_the_next() -> Crowd {
 fn all_own_devices_remove_each_other() -> Crowd {
     let mut crowd = Crowd::new();
     let mut first = crowd.branch.of(Role::Member).clone();
-    let mut own: Vec<Chain> = (0..2_000).map(|n| crowd.branch.new_chain(1_000 + n, 4)).collect();
+    let mut own = crowd.devices(2_000, Some(4));
     for device in &own {
         crowd.push(&mut first, &device.admission(Role::Member));
     }
@@ -142,7 +151,7 @@ fn one_lets_in_the_next() -> Crowd {
     let mut crowd = Crowd::new();
     let mut secretary = crowd.branch.of(Role::Secretary).clone();
     let space = crowd.branch.closed;
-    let mut deputies: Vec<Chain> = (0..2_030).map(|n| crowd.branch.new_chain(1_000 + n, 1_000 + n)).collect();
+    let mut deputies = crowd.devices(2_030, None);
     for deputy in &deputies {
         crowd.push(&mut secretary, &deputy.admission(Role::Deputy));
     }
@@ -288,7 +297,8 @@ fn looking_at_a_record_does_not_mean_looking_at_all_others() {
         println!("{what}: {FULL} records, {steps} looks");
         assert!(steps > 0 && steps <= 16 * FULL, "{what}: {steps}");
         // One more record that decides about nobody is one look, not all again.
-        let mut more = from_scratch(crowd.branch.id, &crowd.items[..FULL - 600]);
+        let mut more = charter;
+        more.remove(&crowd.items[FULL - 600..].iter().map(Item::id).collect());
         more.devices();
         let mut member =
             Chain { branch: crowd.branch.id, n: 5_000, prev: [1; 16], ..crowd.branch.people[0].clone() };

@@ -179,6 +179,66 @@ fn one_device_has_one_certificate() {
 }
 
 #[test]
+fn a_device_says_which_of_its_certificates_it_was_shown() {
+    let mut branch = Branch::new();
+    let audience = Audience::Members(vec![member_id(4)]);
+    branch.issue(Role::Member, &Record::Space { nonce: [7; 16], history: true, padded: false, audience });
+    let (mut taken, mut by_itself) = (0, 0);
+    for i in 0..20 {
+        // A member's second phone; another member, and a deputy, write its keys into certificates of their own.
+        let mut phone = branch.new_chain(60 + i, 4);
+        let own = branch.chain(Role::Member).issue(&phone.admission(Role::Member));
+        let stolen = Chain { member: member_id(5), ..phone.clone() };
+        let other = branch.chain(Role::Probationary).issue(&stolen.admission(Role::Probationary));
+        let higher = branch.chain(Role::Deputy).issue(&stolen.admission(Role::Reader));
+        let mut charter = branch.charter.clone();
+        [&own, &other].iter().for_each(|item| assert_eq!(charter.keep(item), Ok(true)));
+        by_itself += usize::from(charter.device(&phone.id).unwrap().member == phone.member);
+        charter.keep(&higher).unwrap();
+        taken += usize::from(charter.device(&phone.id).unwrap().member == stolen.member);
+        let accept = phone.issue(&Record::Accept { certificate: own.id() });
+        // Not another's, and not a record that is no certificate of its.
+        let false_ones = [
+            branch.chain(Role::Deputy).clone().issue(&Record::Accept { certificate: higher.id() }),
+            branch.chain(Role::Member).clone().issue(&Record::Accept { certificate: own.id() }),
+            phone.clone().issue(&Record::Accept { certificate: branch.items[0].id() }),
+        ];
+        for item in &false_ones {
+            assert_eq!(charter.clone().insert(item), Err(RejectCode::NotAuthorised));
+        }
+        assert_eq!(charter.insert(&accept), Ok(true));
+        let found = charter.device(&phone.id).unwrap();
+        assert_eq!((found.member, found.role), (phone.member, Role::Member));
+        assert_eq!(charter.certificate_of(&phone.id), Some(own.id()));
+        assert!(charter.counts(&own.id()) && !charter.counts(&other.id()) && !charter.counts(&higher.id()));
+        // What it says first stays.
+        for later in [&other, &higher] {
+            let item = phone.issue(&Record::Accept { certificate: later.id() });
+            let verdict = charter.clone().insert(&item);
+            assert_eq!(verdict == Ok(true), item.id() < accept.id());
+        }
+    }
+    assert!(taken == 20 && by_itself < 20, "{taken} {by_itself}");
+    println!("20 phones with three certificates: each is its owner's once it says so");
+}
+
+#[test]
+fn who_claims_to_lead_back_to_a_key_keeps_nobody_from_it() {
+    let mut branch = Branch::new();
+    let space = branch.open;
+    branch.issue(Role::Secretary, &epoch(space, 1, 1, Vec::new()));
+    let claim = |id: u8, of: u8| {
+        let prev = vec![SealedKey { epoch: EpochId([of; 16]), nonce: [0; 24], ct: [0; 48] }];
+        let id = EpochId([id; 16]);
+        Record::Epoch(Box::new(EpochRecord { space, generation: 1, id, issued: 0, prev, wraps: Vec::new() }))
+    };
+    branch.issue(Role::Member, &claim(2, 1));
+    assert!(branch.charter.needed_epochs(&space).contains(&EpochId([1; 16])));
+    branch.issue(Role::Deputy, &claim(3, 1));
+    assert!(!branch.charter.needed_epochs(&space).contains(&EpochId([1; 16])));
+}
+
+#[test]
 fn two_devices_may_have_one_member_and_each_its_own_role() {
     let mut branch = Branch::new();
     let second = branch.new_chain(60, 4);

@@ -14,7 +14,10 @@ pub(super) struct History {
     pub(super) items: Vec<Item>,
     spaces: Vec<SpaceId>,
     docs: Vec<DocId>,
-    nonces: u8,
+    /// Removals, and certificates by the device that they name.
+    removals: Vec<(ItemId, DeviceId)>,
+    certificates: Vec<(ItemId, DeviceId)>,
+    nonces: u32,
 }
 
 thread_local! {
@@ -39,8 +42,10 @@ impl History {
         let mut links = vec![Vec::new(); chains.len()];
         links[0].push(founding.id().link());
         let (items, spaces, rng) = (vec![founding], vec![branch], rng(seed));
+        let certificates = vec![(items[0].id(), chains[0].id)];
+        let (docs, removals, nonces) = (Vec::new(), Vec::new(), 0);
         let mut history =
-            Self { rng, branch, root, chains, links, items, spaces, docs: Vec::new(), nonces: 0 };
+            Self { rng, branch, root, chains, links, items, spaces, docs, removals, certificates, nonces };
         // So that there is somebody to do something.
         for (device, role) in [(1, Role::Deputy), (2, Role::Deputy), (3, Role::Member)] {
             let record = history.admission(device, member_id(device as u16), role);
@@ -61,6 +66,13 @@ impl History {
             chain.n -= 1;
         }
         let item = chain.sign(payload);
+        match Record::decode(payload).unwrap() {
+            Record::Removal { device, .. } => self.removals.push((item.id(), device)),
+            record => {
+                let named = record.certificate().map(|c| (item.id(), c.request.public.id()));
+                self.certificates.extend(named);
+            }
+        }
         self.links[by].push(item.id().link());
         self.items.push(item);
     }
@@ -78,6 +90,14 @@ impl History {
     fn space(&mut self) -> SpaceId {
         let i = self.below(self.spaces.len());
         self.spaces[i]
+    }
+
+    /// A new one, or the last again.
+    fn nonce(&mut self) -> [u8; 16] {
+        if self.below(6) > 0 {
+            self.nonces += 1;
+        }
+        *self.nonces.to_le_bytes().repeat(4).first_chunk().unwrap()
     }
 
     fn generation(&mut self) -> u32 {
@@ -150,10 +170,7 @@ impl History {
             }
             14 => {
                 let (space, writers) = (self.space(), WRITERS[self.below(4)]);
-                if self.below(6) > 0 {
-                    self.nonces += 1;
-                }
-                let nonce = [self.nonces; 16];
+                let nonce = self.nonce();
                 self.docs.push(DocId::derive(&self.chains[by].id, &nonce));
                 Record::Document { nonce, space, writers }.encode()
             }
@@ -179,10 +196,7 @@ impl History {
     }
 
     fn new_space(&mut self, by: usize) -> Vec<u8> {
-        if self.below(6) > 0 {
-            self.nonces += 1;
-        }
-        let (nonce, history) = ([self.nonces; 16], self.below(2) == 0);
+        let (nonce, history) = (self.nonce(), self.below(2) == 0);
         self.spaces.push(SpaceId::derive(&self.chains[by].id, &nonce));
         let mut members = vec![self.chains[by].member, self.member()];
         members.sort();
@@ -201,29 +215,18 @@ impl History {
     }
 
     fn word_or_acceptance(&mut self, by: usize) -> Vec<u8> {
-        let about_device = |item: &Item| match Record::decode(item.payload()) {
-            Ok(Record::Removal { device, .. }) => Some(device),
-            _ => None,
-        };
-        let removals: Vec<(ItemId, DeviceId)> =
-            self.items.iter().filter_map(|i| Some((i.id(), about_device(i)?))).collect();
-        if self.below(3) > 0 && !removals.is_empty() {
-            let (about, device) = removals[self.below(removals.len())];
+        let i = self.below(self.removals.len() + 1);
+        if self.below(3) > 0
+            && let Some((about, device)) = self.removals.get(i).copied()
+        {
             let i = self.chains.iter().position(|c| c.id == device).unwrap();
             let mut frontier = self.frontier(i);
             frontier.0.retain(|m| m.space != self.branch);
             return Record::Frontier { about, device, frontier }.encode();
         }
         let own = self.chains[by].id;
-        let mut certificates: Vec<ItemId> = self
-            .items
-            .iter()
-            .filter(|i| {
-                Record::decode(i.payload())
-                    .is_ok_and(|r| r.certificate().is_some_and(|c| c.request.public.id() == own))
-            })
-            .map(Item::id)
-            .collect();
+        let about = self.certificates.iter().filter(|(_, device)| *device == own);
+        let mut certificates: Vec<ItemId> = about.map(|(id, _)| *id).collect();
         certificates.push(self.items[0].id());
         let certificate = certificates[self.below(certificates.len())];
         Record::Accept { certificate }.encode()
