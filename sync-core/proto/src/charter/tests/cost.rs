@@ -263,7 +263,9 @@ fn wraps_to_the_brim() -> Crowd {
     crowd
 }
 
-const CROWDS: [(&str, fn() -> Crowd); 12] = [
+type NamedCrowd = (&'static str, fn() -> Crowd);
+
+const CROWDS: [NamedCrowd; 12] = [
     ("an honest branch", honest),
     ("each device admits the next", one_admits_the_next),
     ("own devices remove each other", all_own_devices_remove_each_other),

@@ -62,7 +62,7 @@ impl History {
     fn issue(&mut self, by: usize, payload: &[u8]) {
         // Now and then from another session, or with a number that was used before.
         let chain = &mut self.chains[by];
-        if self.rng.next_u32() % 40 == 0 && chain.n > 1 {
+        if self.rng.next_u32().is_multiple_of(40) && chain.n > 1 {
             chain.n -= 1;
         }
         let item = chain.sign(payload);
@@ -407,7 +407,7 @@ fn what_a_device_takes_back_is_as_if_it_had_never_been() {
         let mut charter = keep_all(history.branch, &kept, |_| false);
         kept.retain(|(id, _)| charter.set.contains(id));
         let (gone, left): (Vec<Taken>, Vec<Taken>) =
-            kept.into_iter().partition(|_| history.rng.next_u32() % 3 == 0);
+            kept.into_iter().partition(|_| history.rng.next_u32().is_multiple_of(3));
         charter.remove(&gone.iter().map(|(id, _)| *id).collect());
         let expected = at_once(history.branch, &left);
         assert_same(&charter, &expected, &format!("{seed}"));

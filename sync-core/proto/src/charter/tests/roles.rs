@@ -157,7 +157,8 @@ fn who_makes_documents_keys_and_the_rest() {
     check(&mut tried, "a document for everyone", open, |b, _| doc(b.open));
     check(&mut tried, "a closed document", closed, |b, _| doc(b.closed));
     check(&mut tried, "a document in the charter space", "- - - - - - - -", |b, _| doc(b.id));
-    let spaces: [(&str, &str, fn(&Branch) -> SpaceId); 3] = [
+    type Named = (&'static str, &'static str, fn(&Branch) -> SpaceId);
+    let spaces: [Named; 3] = [
         ("everyone", open, |b| b.open),
         ("a closed space", closed, |b| b.closed),
         ("the charter space", charter, |b| b.id),
