@@ -329,7 +329,8 @@ impl<S: Store> Replica<S> {
         for (branch, devices) in self.rejudge.iter().filter(|(_, devices)| !devices.is_empty()) {
             let Some(charter) = self.charters.get(branch) else { continue };
             for doc in charter.documents().keys() {
-                if self.was_written_by(doc, devices)? {
+                // Of what is protected there is no saved view, and while it is locked nobody can tell who wrote it.
+                if !self.is_protected_document(doc) && self.was_written_by(doc, devices)? {
                     batch.delete(Table::Views, doc.0);
                 }
             }
