@@ -3,7 +3,6 @@
 //! quarantine, and nothing else is affected.
 
 use dinh_proto::charter::Standing;
-use dinh_proto::error::RejectCode;
 use dinh_proto::ids::DocId;
 use dinh_proto::item::Item;
 
@@ -258,9 +257,7 @@ fn judge(
     if known >= last {
         return Verdict::Applied;
     }
-    let standing =
-        authority.charter.map_or(Err(RejectCode::UnknownTarget), |c| c.standing(header, run.id().link()));
-    let counts = match standing {
+    let counts = match authority.standing(header, run.id().link()) {
         Ok(Standing::Accepted) => true,
         Ok(Standing::IfBuiltOn) => aside.is_built_on(order),
         Err(_) => return Verdict::Passed,

@@ -261,6 +261,7 @@ impl<S: Store> Replica<S> {
         change(charter)?;
         if let Some(before) = before {
             let changed = Charter::changed_authors(&before, charter);
+            self.vouch_for_received(&before, &changed);
             self.rejudge.entry(branch).or_default().extend(changed);
         }
         self.charter_changed(&branch);
@@ -360,7 +361,13 @@ impl<S: Store> Replica<S> {
             return Err(ReplicaError::NotAuthorised(RejectCode::UnknownAuthor));
         }
         self.known_devices.insert(branch, charter.devices().keys().copied().collect());
-        self.charters.insert(branch, charter);
+        let before = self.charters.insert(branch, charter);
+        self.index_spaces(&branch);
+        let before = before.unwrap_or_else(|| Charter::new(branch));
+        let changed =
+            self.charters.get(&branch).map(|c| Charter::changed_authors(&before, c)).unwrap_or_default();
+        self.vouch_for_received(&before, &changed);
+        self.rejudge.entry(branch).or_default().extend(changed);
         self.charters_due.insert(branch);
         let mut batch = Batch::default();
         batch.put(Table::Branches, branch.0, Vec::new());
@@ -372,7 +379,6 @@ impl<S: Store> Replica<S> {
             self.keep_own(item, &mut batch);
         }
         self.parked_is_due = true;
-        self.index_spaces(&branch);
         // A device that already followed another branch has a cursor: what lies before it must be fetched.
         if let Some(cursor) = self.cursor {
             let readable = self.charters.get(&branch).map(|c| c.readable(&self.device)).unwrap_or_default();

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinh_proto::charter::Charter;
+use dinh_proto::charter::{Charter, Standing};
 use dinh_proto::crypto::{SpaceKey, Wrap, WrapContext, unwrap};
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{DeviceId, EpochId, KeyEpoch, SpaceId};
 use dinh_proto::item::Header;
 use dinh_proto::keys::DevicePublic;
 
+use super::linked::Linked;
 use super::schema::{self, Batch};
 use super::waiting::Need;
 use super::{Event, Replica};
@@ -48,6 +49,16 @@ impl Keyring {
 pub(super) struct BranchAuthority<'a> {
     pub(super) charter: Option<&'a Charter>,
     pub(super) keys: &'a Keyring,
+    pub(super) linked: &'a Linked,
+}
+
+impl BranchAuthority<'_> {
+    /// Whether a run counts: by the charter, and because its chain leads to what removals name.
+    pub(super) fn standing(&self, header: &Header, link: [u8; 16]) -> Result<Standing, RejectCode> {
+        let standing = self.charter.ok_or(RejectCode::UnknownTarget)?.standing(header, link)?;
+        let leads = header.n().is_none_or(|n| self.linked.holds(&header.chain(), n));
+        Ok(if leads { standing } else { Standing::IfBuiltOn })
+    }
 }
 
 impl Authority for BranchAuthority<'_> {
@@ -56,8 +67,7 @@ impl Authority for BranchAuthority<'_> {
     }
 
     fn may_write(&self, header: &Header, link: [u8; 16]) -> Result<(), RejectCode> {
-        use dinh_proto::charter::Standing;
-        match self.charter.ok_or(RejectCode::UnknownTarget)?.standing(header, link)? {
+        match self.standing(header, link)? {
             Standing::Accepted => Ok(()),
             // Whether an accepted change builds on it shows in the runs only.
             Standing::IfBuiltOn => Err(RejectCode::NotAuthorised),
@@ -157,7 +167,7 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn authority(&self, space: &SpaceId) -> BranchAuthority<'_> {
-        BranchAuthority { charter: self.branch_charter(space), keys: &self.keys }
+        BranchAuthority { charter: self.branch_charter(space), keys: &self.keys, linked: &self.linked }
     }
 
     /// What people call a device, if this device may know.

@@ -17,6 +17,7 @@ mod event;
 mod join;
 mod keys;
 mod link;
+mod linked;
 mod marker;
 mod membership;
 mod protect;
@@ -166,6 +167,8 @@ pub struct Replica<S> {
     accepted: BTreeSet<SpaceId>,
     /// Devices of which something may count now that did not, or the reverse.
     rejudge: BTreeMap<SpaceId, BTreeSet<DeviceId>>,
+    /// What leads to the last that was seen of removed devices.
+    linked: linked::Linked,
     /// The device's clock when it was last heard of.
     wall: WallTime,
     /// When this device looks whether a branch needs something of it.
@@ -280,6 +283,7 @@ impl<S: Store> Replica<S> {
             pinned: BTreeMap::new(),
             accepted: BTreeSet::new(),
             rejudge: BTreeMap::new(),
+            linked: linked::Linked::default(),
             wall: WallTime(0),
             tend_at: None,
             space_branch: BTreeMap::new(),
@@ -350,6 +354,7 @@ impl<S: Store> Replica<S> {
         self.load_chains()?;
         self.load_keys()?;
         self.load_charters()?;
+        self.load_linked()?;
         self.load_outgoing()?;
         let result = before_writing(self, is_new)?;
         self.rewrite_stale()?;

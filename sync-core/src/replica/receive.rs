@@ -24,6 +24,8 @@ enum Verdict {
     Refuse(RejectCode),
     /// Another item with this chain and counter is here.
     Fork(Item),
+    /// Its device was removed, and this is what it had written: what does not fit to it goes.
+    Replace(Item),
 }
 
 impl<S: Store> Replica<S> {
@@ -118,6 +120,14 @@ impl<S: Store> Replica<S> {
         let id = raw.id();
         match self.judge(raw, batch)? {
             Verdict::Keep(item) => self.keep_received(&item, batch, touched)?,
+            Verdict::Replace(item) => {
+                self.make_way(&item, batch)?;
+                if let Some(code) = self.admit_record(&item) {
+                    self.refuse(id, &bytes, code, batch);
+                } else {
+                    self.keep_received(&item, batch, touched)?;
+                }
+            }
             Verdict::Have => {
                 self.counters.duplicates += 1;
                 // The relay has it: as good as an acknowledgement.
@@ -131,6 +141,7 @@ impl<S: Store> Replica<S> {
     }
 
     fn judge(&mut self, raw: RawItem, batch: &Batch) -> Result<Verdict, ReplicaError> {
+        self.relink_due(batch)?;
         let space = raw.header().space;
         let Some(charter) = self.space_branch.get(&space).and_then(|b| self.charters.get(b)) else {
             return Ok(Verdict::Wait);
@@ -154,7 +165,12 @@ impl<S: Store> Replica<S> {
         let chain = header.chain();
         if self.held.get(&chain).is_some_and(|h| h.contains(n)) {
             let same = self.received_item(&chain, n, batch)?.is_some_and(|held| held.id() == item.id());
-            return Ok(if same { Verdict::Have } else { Verdict::Fork(item) });
+            return Ok(match same {
+                true => Verdict::Have,
+                false if self.leads_to(&item, batch)? => Verdict::Replace(item),
+                false if self.linked.may_give_way(&chain, n) => Verdict::Wait,
+                false => Verdict::Fork(item),
+            });
         }
         // What follows another copy's item waits with it.
         if self.forks.iter().any(|i| i.header().chain() == chain && i.header().n() < Some(n))
@@ -170,25 +186,36 @@ impl<S: Store> Replica<S> {
         } else {
             None
         };
-        if link_before.is_some_and(|link| link != prev) {
-            return Ok(Verdict::Refuse(RejectCode::BadLink));
-        }
         let after = if tip.n > n { self.received_item(&chain, n + 1, batch)? } else { None };
         let after_fits = |next: &Item| matches!(next.header().place, Place::Chain { prev, .. } if prev == item.id().link());
-        if after.as_ref().is_some_and(|next| !after_fits(next)) {
-            return Ok(Verdict::Refuse(RejectCode::BadLink));
+        let misfit = [
+            (link_before.is_some_and(|link| link != prev)).then(|| n - 1),
+            after.as_ref().is_some_and(|next| !after_fits(next)).then_some(n + 1),
+        ];
+        let mut misfits = misfit.into_iter().flatten().peekable();
+        if misfits.peek().is_some() {
+            return Ok(if self.leads_to(&item, batch)? {
+                Verdict::Replace(item)
+            } else if misfits.all(|other| self.linked.may_give_way(&chain, other)) {
+                Verdict::Wait
+            } else {
+                Verdict::Refuse(RejectCode::BadLink)
+            });
         }
-        if header.kind == Kind::Charter {
-            // Also one that does not count: it may when another record comes.
-            if let Err(code) = self.change_charter(&item, |charter| charter.keep(&item)) {
-                return Ok(verdict(code));
-            }
+        if let Some(code) = self.admit_record(&item) {
+            return Ok(verdict(code));
         }
         Ok(Verdict::Keep(item))
     }
 
+    /// Takes a record into its charter, also one that does not count: it may when another record comes. Returns why not.
+    fn admit_record(&mut self, item: &Item) -> Option<RejectCode> {
+        let is_record = item.header().kind == Kind::Charter;
+        is_record.then(|| self.change_charter(item, |charter| charter.keep(item)).err())?
+    }
+
     /// The item of a chain under this counter, also if it came with this very message and is not stored yet.
-    fn received_item(&self, chain: &ChainId, n: u32, batch: &Batch) -> Result<Option<Item>, ReplicaError> {
+    pub(super) fn received_item(&self, chain: &ChainId, n: u32, batch: &Batch) -> Result<Option<Item>, ReplicaError> {
         let key = ItemKey { chain: *chain, n }.to_bytes();
         match batch.get(Table::Items, &key) {
             Some(found) => Ok(found.map(|bytes| schema::stored_item(bytes.to_vec())).transpose()?),
@@ -205,6 +232,7 @@ impl<S: Store> Replica<S> {
         self.counters.items_received += 1;
         let own_future = item.header().author == self.own_author();
         self.keep_item(item, batch);
+        self.relink_received(item, batch)?;
         if item.header().kind == Kind::Run {
             let doc = item.header().doc;
             let order = self.next_order(batch);
@@ -269,7 +297,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    fn refuse(&mut self, id: ItemId, bytes: &[u8], code: RejectCode, batch: &mut Batch) {
+    pub(super) fn refuse(&mut self, id: ItemId, bytes: &[u8], code: RejectCode, batch: &mut Batch) {
         self.counters.refused += 1;
         self.quarantine(bytes, code, "refused on receipt", batch);
         self.push_event(Event::Refused { id, code, by: Refuser::Device, detail: String::new() });
@@ -355,6 +383,11 @@ impl<S: Store> Replica<S> {
                 if self.was_written_by(&doc, &devices)? {
                     self.remake(&doc)?;
                 }
+            }
+        }
+        for doc in self.linked.take_replaced() {
+            if self.must_be_unlocked(&doc).is_ok() {
+                self.remake(&doc)?;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@
 //!                                                        if that welcome was wrong
 //! items         space 16 ‖ device 16 ‖ session 8 ‖ n 4 → item
 //! held, covered space 16 ‖ device 16 ‖ session 8       → ranges
+//! before        space 16 ‖ device 16 ‖ session 8       → ranges (see `linked.rs`)
 //! snapshots     document 16                            → item
 //! document_log  document 16 ‖ order 8                  → item key
 //! unsealed      document 16 ‖ seq 4                    → a row: hash of the author's change before (or zero) 32
@@ -176,6 +177,12 @@ impl Batch {
     pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<Option<&[u8]>> {
         let newest = self.0.iter().rev().find(|(t, k, _)| *t == table && k == key);
         newest.map(|(_, _, value)| value.as_deref())
+    }
+
+    /// Keys that this batch gives this value.
+    pub(super) fn put_as<'a>(&'a self, table: Table, value: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + 'a {
+        let puts = self.0.iter().filter(move |(t, _, v)| *t == table && v.as_deref() == Some(value));
+        puts.map(|(_, key, _)| key.clone())
     }
 
     /// Durable when it returns.

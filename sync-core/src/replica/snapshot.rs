@@ -114,6 +114,7 @@ impl<S: Store> Replica<S> {
                     sum.remove(&held.id());
                 }
             }
+            self.linked.look_again(chain.author.device);
             let covered = self.covered.remove(&chain).unwrap_or_default().minus(&author.covered);
             if covered.is_empty() {
                 batch.delete(Table::Covered, schema::chain_key(&chain));
@@ -195,6 +196,7 @@ impl<S: Store> Replica<S> {
             let covered = self.covered.entry(chain).or_default();
             covered.extend(ranges);
             batch.put(Table::Covered, schema::chain_key(&chain), super::ranges_bytes(covered));
+            self.linked.look_again(author.device);
         }
         if let Some(old) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? {
             let old = self.snapshot_frame_of(&schema::stored_item(old)?)?;

@@ -37,6 +37,8 @@ impl<S: Store> Replica<S> {
         batch: &mut Batch,
     ) -> Result<(), ReplicaError> {
         self.look_at_charters(now, batch);
+        self.relink_due(batch)?;
+        self.save_vouched(batch);
         self.drop_stale_views(batch)
     }
 

@@ -40,6 +40,8 @@ pub enum Table {
     Held,
     /// Counters covered by a snapshot, by space and author.
     Covered,
+    /// Counters that were held of a removed device before its removal, by space and author.
+    Before,
     /// Newest snapshot of a document.
     Snapshots,
     /// Items of a document in order of arrival.
@@ -64,12 +66,13 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Meta,
         Self::Branches,
         Self::Items,
         Self::Held,
         Self::Covered,
+        Self::Before,
         Self::Snapshots,
         Self::DocumentLog,
         Self::Unsealed,
@@ -90,6 +93,7 @@ impl Table {
             Self::Items => "items",
             Self::Held => "held",
             Self::Covered => "covered",
+            Self::Before => "before",
             Self::Snapshots => "snapshots",
             Self::DocumentLog => "document_log",
             Self::Unsealed => "unsealed",

@@ -99,7 +99,7 @@ fn a_removed_device_with_everything_the_relay_has_opens_nothing_new() {
     net.admit_named(member(7), 77, "new after the removal");
     net.settle();
     net.tend();
-    // All that the relay has, all keys that the removed device can get of it, on every item, whatever its header says.
+    // All that the relay has, all keys that the removed device can get of it, on every item.
     let items = parsed(&net.relay.log);
     let keys = keys_of(&key(3), branch, &items);
     let tries = keys.values().map(Vec::len).sum::<usize>();

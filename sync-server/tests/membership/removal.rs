@@ -10,7 +10,7 @@ use dinh_proto::ids::{DocId, ItemId};
 use dinh_proto::item::{Kind, RawItem};
 
 use crate::pair_common::net::{Net, shuffled};
-use crate::pair_common::{NOW, Relay, key, parsed, put_token, restored, tokens};
+use crate::pair_common::{NOW, Relay, key, parsed, phone, put_token, restored, tokens};
 use crate::scripted_relay;
 
 /// Secretary (0), the one who will be removed (1), two members (2, 3); a document and another one in a space for all.
@@ -195,6 +195,9 @@ fn a_back_dated_run_is_refused_everywhere() {
         net.put(1, &doc, &format!("honest {i}"));
     }
     let (branch, victim) = (net.branch, net.device(1));
+    let stolen_later = net.copy(1);
+    let log_then: Vec<Bytes> = net.relay.log.values().cloned().collect();
+    let welcome_of_victim = net.welcome(0, 1);
     net.p(0).remove_device(branch, victim, Reason::Lost).unwrap();
     net.settle();
     let honest = parsed(&net.relay.log);
@@ -207,6 +210,20 @@ fn a_back_dated_run_is_refused_everywhere() {
         let peer = evil.connect(&mut thief);
         for i in 0..count {
             put_token(&mut thief, &doc, &format!("forged {seed} {i}"));
+            evil.settle(&mut [(&mut thief, peer)]);
+        }
+        let new = parsed(&evil.log).into_iter().filter(|i| !known.contains(&i.id()));
+        forged.extend(new.map(|i| (i.id(), i)));
+    }
+    // What goes on from what the remover saw, and what begins a new session with the bare key.
+    let mut bare = phone(2);
+    bare.join_by_welcome(&welcome_of_victim).unwrap();
+    for mut thief in [restored(&stolen_later, 74, 2), bare] {
+        let mut evil = Relay::of(log_then.clone(), 5);
+        let peer = evil.connect(&mut thief);
+        evil.settle(&mut [(&mut thief, peer)]);
+        for i in 0..3 {
+            put_token(&mut thief, &doc, &format!("forged, later {i}"));
             evil.settle(&mut [(&mut thief, peer)]);
         }
         let new = parsed(&evil.log).into_iter().filter(|i| !known.contains(&i.id()));
@@ -231,6 +248,7 @@ fn a_back_dated_run_is_refused_everywhere() {
         ear.answers.values().filter(|a| a.is_none()).count()
     };
     let (own, carried) = (offer(2), offer(4));
+    assert!(carried >= 3, "those that only an accomplice can bring");
     assert_eq!(own, 0, "the relay took an item from a removed device");
     assert_eq!(net.relay.log.len() - before, carried);
     let expected = ["honest 0", "honest 1", "honest 2"];
@@ -255,5 +273,83 @@ fn a_back_dated_run_is_refused_everywhere() {
         "{} back-dated runs: ({within} within the frontier's counters): {own} taken by the relay from the thief, {carried} from an accomplice, 0 counted on {} phones",
         forged.len(),
         3 + orders
+    );
+}
+
+/// A relay that lies, and has the key of a stolen phone, to phones that have nothing yet or only a part.
+#[test]
+fn a_run_forged_in_an_honest_ones_place_gives_way() {
+    let Story { mut net, docs: [doc, other] } = Story::new();
+    net.put(1, &doc, "before");
+    let stolen = net.copy(1);
+    for i in 0..6 {
+        let doc = if i % 3 == 1 { &other } else { &doc };
+        net.put(1, doc, &format!("honest {i}"));
+    }
+    let (branch, victim) = (net.branch, net.device(1));
+    net.p(0).remove_device(branch, victim, Reason::Lost).unwrap();
+    net.settle();
+    net.tend();
+    let honest = parsed(&net.relay.log);
+    let known: BTreeSet<ItemId> = honest.iter().map(RawItem::id).collect();
+    let mut thief = restored(&stolen, 70, 2);
+    let mut evil = Relay::new();
+    let peer = evil.connect(&mut thief);
+    for i in 0..4 {
+        put_token(&mut thief, &doc, &format!("forged {i}"));
+        evil.settle(&mut [(&mut thief, peer)]);
+    }
+    let forged: Vec<RawItem> = parsed(&evil.log).into_iter().filter(|i| !known.contains(&i.id())).collect();
+    let run_of_victim = |i: &&RawItem| i.header().author.device == victim && i.header().kind == Kind::Run;
+    let names = |i: &RawItem| (i.header().author, i.header().n());
+    let places: BTreeSet<_> = honest.iter().filter(run_of_victim).map(names).collect();
+    let in_place = forged.iter().filter(run_of_victim).filter(|i| places.contains(&names(i))).count();
+    assert!(in_place >= 3, "{in_place} of {}", forged.len());
+    let expected = [doc, other].map(|d| (net.tokens(0, &d), net.p(0).document_hash(&d).unwrap()));
+    let welcome = net.welcome(0, 3);
+    let is_removal = |i: &RawItem| {
+        i.header().kind == Kind::Charter && matches!(Record::decode(i.payload()), Ok(Record::Removal { .. }))
+    };
+    let (records, runs): (Vec<RawItem>, Vec<RawItem>) =
+        honest.iter().cloned().partition(|i| i.header().kind == Kind::Charter);
+    let (mut took_out, orders) = (0, 60);
+    for seed in 0..orders {
+        let mut phone = scripted_relay::Phone::new(4);
+        phone.replica.join_by_welcome(&welcome).unwrap();
+        phone.connect(0);
+        let deliver = |phone: &mut scripted_relay::Phone, i: &RawItem| phone.deliver(&[i.as_bytes().clone()]);
+        // Half of the phones hear of the removal last, and have what was there before in their documents.
+        let late = seed % 2 == 1;
+        records.iter().filter(|i| !late || !is_removal(i)).for_each(|i| deliver(&mut phone, i));
+        let below = runs.iter().filter(|i| !run_of_victim(i) || Some(3) > i.header().n());
+        below.for_each(|i| deliver(&mut phone, i));
+        if late {
+            let had = tokens(&mut phone.replica, &doc);
+            assert!(!had.is_empty());
+            records.iter().filter(|i| is_removal(i)).for_each(|i| deliver(&mut phone, i));
+            assert_eq!(tokens(&mut phone.replica, &doc), had, "what was read stays, order {seed}");
+        }
+        forged.iter().for_each(|i| deliver(&mut phone, i));
+        let shown = [doc, other].map(|d| tokens(&mut phone.replica, &d)).concat();
+        assert!(!shown.iter().any(|t| t.starts_with("forged")), "order {seed}: {shown:?}");
+        // The rest comes, by whatever way.
+        for i in shuffled(runs.len(), seed) {
+            deliver(&mut phone, &runs[i]);
+            if seed % 5 == 0 {
+                deliver(&mut phone, &forged[i % forged.len()]);
+            }
+        }
+        for (d, (tokens_then, hash)) in [doc, other].iter().zip(&expected) {
+            assert_eq!(tokens(&mut phone.replica, d), *tokens_then, "order {seed}");
+            assert_eq!(phone.replica.document_hash(d).unwrap(), *hash, "order {seed}");
+        }
+        took_out += phone.replica.counters().refused;
+        let mut again = restored(&phone.replica.close().unwrap(), 9, 4);
+        assert_eq!(again.document_hash(&doc).unwrap(), expected[0].1, "order {seed}, opened again");
+    }
+    assert!(took_out > 0);
+    println!(
+        "{} forged runs, {in_place} in the place of an honest one, to {orders} phones: 0 shown, also while the honest ones were withheld; {took_out} taken out or refused",
+        forged.len()
     );
 }

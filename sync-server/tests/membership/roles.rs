@@ -30,6 +30,8 @@ fn what_a_deputy_wrote_before_the_role_changed_counts_and_what_came_after_does_n
     net.p(0).edit(NOW, &talk, None, |e| e.put_map(&path!["tokens"])).unwrap();
     net.put(1, &minutes, "as deputy");
     net.put(0, &minutes, "by the secretary");
+    // Nobody builds on this one: it counts by right alone.
+    net.put(1, &minutes, "as deputy, last");
     let branch = net.branch;
     net.off(1);
     net.p(0).change_role(branch, member(1), Role::Member).unwrap();
@@ -39,10 +41,10 @@ fn what_a_deputy_wrote_before_the_role_changed_counts_and_what_came_after_does_n
     net.pass(std::time::Duration::from_secs(3));
     put_token(net.p(1), &minutes, "late again");
     put_token(net.p(1), &talk, "as a member");
-    assert_eq!(net.tokens(1, &minutes).len(), 4);
+    assert_eq!(net.tokens(1, &minutes).len(), 5);
     net.meet(&[1]);
     net.tend();
-    net.assert_same(&[0, 1, 2], &minutes, &["as deputy", "by the secretary"]);
+    net.assert_same(&[0, 1, 2], &minutes, &["as deputy", "by the secretary", "as deputy, last"]);
     net.assert_same(&[0, 1, 2], &talk, &["as a member"]);
     for i in 0..3 {
         assert_eq!(net.charter(i).devices()[&net.device(1)].role, Role::Member);

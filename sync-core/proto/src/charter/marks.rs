@@ -50,6 +50,11 @@ impl Marks {
         Self(before.into_iter().collect())
     }
 
+    /// What is named of a chain.
+    pub(super) fn named(&self, chain: &Chain) -> Option<(u32, Link)> {
+        self.0.get(chain).copied()
+    }
+
     pub(super) fn side(&self, at: &Position) -> Side {
         match self.0.get(&at.chain()) {
             Some((n, _)) if at.n < *n => Side::Within,
@@ -81,6 +86,11 @@ impl AnyOf {
                 links.insert(*link);
             }
         }
+    }
+
+    /// What is named of a chain.
+    pub(super) fn named(&self, chain: &Chain) -> impl Iterator<Item = (u32, Link)> {
+        self.0.get(chain).into_iter().flat_map(|(n, links)| links.iter().map(|link| (*n, *link)))
     }
 
     pub(super) fn holds(&self, at: &Position) -> bool {

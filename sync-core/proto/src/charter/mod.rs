@@ -271,6 +271,13 @@ impl Charter {
         self.view().standing(header, link, &self.set.branch)
     }
 
+    /// What each removal of a chain's device that counts names of it: the last items, by counter and link, that its issuer
+    /// had, or a witness where the issuer could not. One who has the device's key can sign others with lower counters; what
+    /// the device had written leads down from these. Nothing beyond a cut is named.
+    pub fn last_seen(&self, space: &SpaceId, author: &Author) -> Vec<Vec<(u32, [u8; 16])>> {
+        self.view().last_seen(&(*space, *author))
+    }
+
     /// Whether a device may write a document now.
     ///
     /// # Errors

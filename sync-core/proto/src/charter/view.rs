@@ -291,6 +291,16 @@ impl View {
         if may { Ok(()) } else { Err(RejectCode::NotAuthorised) }
     }
 
+    pub(super) fn last_seen(&self, chain: &(SpaceId, Author)) -> Vec<Vec<(u32, [u8; 16])>> {
+        let Some(device) = self.certified.get(&chain.1.device) else { return Vec::new() };
+        let end = self.cuts.get(chain).copied().unwrap_or(u32::MAX);
+        let of_each = device.effects.removals.values().map(|removal| {
+            let named = removal.marks.named(chain).into_iter().chain(removal.attested.named(chain));
+            named.filter(|(n, _)| *n <= end).collect::<Vec<_>>()
+        });
+        of_each.filter(|named| !named.is_empty()).collect()
+    }
+
     pub(super) fn standing(
         &self,
         header: &Header,
