@@ -280,7 +280,8 @@ fn judge(
         Err(error) => return Verdict::Refused(error),
     };
     if !counts {
-        return Verdict::Aside(aside.insert(order, actor, last, opened.hashes().collect()));
+        let is_apart = authority.is_apart(header);
+        return Verdict::Aside(aside.insert(order, actor, last, opened.hashes().collect(), is_apart));
     }
     if let Some(missing) = opened.missing(past) {
         return Verdict::Waits(Need::Change(missing));

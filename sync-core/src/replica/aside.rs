@@ -14,6 +14,9 @@ struct AsideRun {
     actor: ActorId,
     last: u64,
     hashes: Vec<ChangeHash>,
+    /// Its chain does not (yet) lead to it from what a removal names: its author may have written something else under
+    /// this number.
+    is_apart: bool,
 }
 
 /// The runs of one document that count only if they are built on.
@@ -44,6 +47,7 @@ impl Aside {
         actor: ActorId,
         last: u64,
         hashes: Vec<ChangeHash>,
+        is_apart: bool,
     ) -> Vec<Need> {
         if self.runs.len() >= limits::WAITING_RUNS_PER_DOCUMENT_MAX {
             tracing::warn!(
@@ -52,12 +56,12 @@ impl Aside {
             return Vec::new();
         }
         self.by_number.insert((actor, last), order);
-        let mut needs = vec![Need::Number(actor, last)];
+        let mut needs = if is_apart { Vec::new() } else { vec![Need::Number(actor, last)] };
         for hash in &hashes {
             self.by_change.insert(*hash, order);
             needs.push(Need::Change(*hash));
         }
-        self.runs.insert(order, AsideRun { actor, last, hashes });
+        self.runs.insert(order, AsideRun { actor, last, hashes, is_apart });
         needs
     }
 
@@ -70,6 +74,9 @@ impl Aside {
             Need::Key(..) => None,
         };
         let Some(run) = found.and_then(|order| self.runs.get(order)) else { return Vec::new() };
+        if run.is_apart && matches!(need, Need::Number(..)) {
+            return Vec::new();
+        }
         let (actor, last) = (run.actor, run.last);
         let earlier: Vec<u64> =
             self.by_number.range((actor, 0)..=(actor, last)).map(|(_, order)| *order).collect();
@@ -106,16 +113,19 @@ mod tests {
     fn what_is_built_on_counts_with_all_that_its_author_wrote_before() {
         let (actor, hash) = (ActorId([1; 16]), |n: u8| ChangeHash([n; 32]));
         let mut aside = Aside::default();
-        aside.insert(10, actor, 2, vec![hash(1), hash(2)]);
-        aside.insert(11, actor, 3, vec![hash(3)]);
-        aside.insert(12, actor, 4, vec![hash(4)]);
-        aside.insert(13, ActorId([2; 16]), 1, vec![hash(9)]);
+        aside.insert(10, actor, 2, vec![hash(1), hash(2)], false);
+        aside.insert(11, actor, 3, vec![hash(3)], false);
+        aside.insert(12, actor, 4, vec![hash(4)], false);
+        let other = ActorId([2; 16]);
+        aside.insert(13, other, 1, vec![hash(9)], true);
         assert_eq!(aside.last_hash(actor, 3), Some(hash(3)));
         assert_eq!(aside.build_on(Need::Change(hash(7))), []);
         assert_eq!(aside.build_on(Need::Change(hash(3))), [10, 11]);
         assert!(aside.is_built_on(10) && !aside.is_built_on(12));
         assert_eq!(aside.orders().collect::<Vec<_>>(), [12, 13]);
         assert_eq!(aside.build_on(Need::Number(actor, 4)), [12]);
-        assert_eq!(aside.len(), 1);
+        assert_eq!(aside.build_on(Need::Number(other, 1)), [], "its author may have written something else");
+        assert_eq!(aside.build_on(Need::Change(hash(9))), [13]);
+        assert_eq!(aside.len(), 0);
     }
 }

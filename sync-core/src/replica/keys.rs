@@ -56,8 +56,12 @@ impl BranchAuthority<'_> {
     /// Whether a run counts: by the charter, and because its chain leads to what removals name.
     pub(super) fn standing(&self, header: &Header, link: [u8; 16]) -> Result<Standing, RejectCode> {
         let standing = self.charter.ok_or(RejectCode::UnknownTarget)?.standing(header, link)?;
-        let leads = header.n().is_none_or(|n| self.linked.holds(&header.chain(), n));
-        Ok(if leads { standing } else { Standing::IfBuiltOn })
+        Ok(if self.is_apart(header) { Standing::IfBuiltOn } else { standing })
+    }
+
+    /// Whether a removed device's chain does not (yet) lead to this run.
+    pub(super) fn is_apart(&self, header: &Header) -> bool {
+        header.n().is_some_and(|n| !self.linked.holds(&header.chain(), n))
     }
 }
 

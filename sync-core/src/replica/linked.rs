@@ -80,8 +80,10 @@ impl<S: Store> Replica<S> {
     pub(super) fn vouch_for_received(&mut self, old: &Charter, changed: &BTreeSet<DeviceId>) {
         let branch = old.branch();
         let Some(new) = self.charters.get(&branch) else { return };
-        let removed: BTreeSet<&DeviceId> =
-            changed.iter().filter(|d| new.removed().contains_key(d) && !old.removed().contains_key(d)).collect();
+        let removed: BTreeSet<&DeviceId> = changed
+            .iter()
+            .filter(|d| new.removed().contains_key(d) && !old.removed().contains_key(d))
+            .collect();
         let of_removed = |chain: &&ChainId| {
             removed.contains(&chain.author.device) && self.space_branch.get(&chain.space) == Some(&branch)
         };
@@ -168,7 +170,8 @@ impl<S: Store> Replica<S> {
         }
         let link = item.id().link();
         let last_seen = self.last_seen(&chain);
-        let named = |seen: &Vec<(u32, Link)>| seen.iter().all(|(top, _)| *top < n) || seen.contains(&(n, link));
+        let named =
+            |seen: &Vec<(u32, Link)>| seen.iter().all(|(top, _)| *top < n) || seen.contains(&(n, link));
         if last_seen.iter().any(|seen| seen.contains(&(n, link))) && last_seen.iter().all(named) {
             return Ok(true);
         }

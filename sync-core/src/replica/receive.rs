@@ -215,7 +215,12 @@ impl<S: Store> Replica<S> {
     }
 
     /// The item of a chain under this counter, also if it came with this very message and is not stored yet.
-    pub(super) fn received_item(&self, chain: &ChainId, n: u32, batch: &Batch) -> Result<Option<Item>, ReplicaError> {
+    pub(super) fn received_item(
+        &self,
+        chain: &ChainId,
+        n: u32,
+        batch: &Batch,
+    ) -> Result<Option<Item>, ReplicaError> {
         let key = ItemKey { chain: *chain, n }.to_bytes();
         match batch.get(Table::Items, &key) {
             Some(found) => Ok(found.map(|bytes| schema::stored_item(bytes.to_vec())).transpose()?),
