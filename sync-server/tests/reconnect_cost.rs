@@ -40,9 +40,10 @@ fn log(documents: usize, reviewer: &Phone) -> Vec<Item> {
             for d in 0..documents / SPACES {
                 let nonce = numbered(2, (b * SPACES + s) * documents + d + 1);
                 let doc = DocId::derive(&secretary.key.public().id(), &nonce);
-                items.push(
-                    secretary.record(branch, &Record::Document { nonce, space, writers: Writers::All }),
-                );
+                items.push(secretary.record(
+                    branch,
+                    &Record::Document { nonce, space, writers: Writers::All, schema: Vec::new() },
+                ));
                 items.push(secretary.run(space, doc, b"run"));
             }
         }

@@ -106,7 +106,8 @@ fn branch() -> (Vec<Item>, Author, Author) {
             .encode(),
         Record::Space { nonce: [20; 16], history: true, padded: false, audience: Audience::Everyone }
             .encode(),
-        Record::Document { nonce: [30; 16], space: space(), writers: Writers::All }.encode(),
+        Record::Document { nonce: [30; 16], space: space(), writers: Writers::All, schema: Vec::new() }
+            .encode(),
     ];
     let records = payloads.iter().map(|p| secretary.item(Kind::Charter, p)).collect();
     (records, secretary, member)

@@ -103,6 +103,8 @@ pub const SEALED_NAME_BYTES_MAX: usize = 128;
 pub const AUDIENCE_MEMBERS_MAX: usize = 256;
 /// A device's display name, bytes.
 pub const DEVICE_NAME_BYTES_MAX: usize = 48;
+/// Bytes of the name of a document's schema.
+pub const SCHEMA_NAME_BYTES_MAX: usize = 31;
 
 /// Runs of one document that wait for what they depend on.
 pub const PARKED_RUNS_PER_DOCUMENT_MAX: usize = 512;

@@ -478,7 +478,12 @@ impl Branch {
         let (mut secretary, member, reader) = (Phone::new(1), Phone::new(2), Phone::new(3));
         let (id, genesis) = found(&SignKey::from_seed(&[99; 32]), secretary.certificate(Role::Secretary));
         let mut records = vec![secretary.sign(Kind::Charter, id, DocId::default(), &genesis)];
-        let document = |nonce: u8, space, writers| Record::Document { nonce: [nonce; 16], space, writers };
+        let document = |nonce: u8, space, writers| Record::Document {
+            nonce: [nonce; 16],
+            space,
+            writers,
+            schema: Vec::new(),
+        };
         let rest = [
             admission(member.certificate(Role::Member)),
             admission(reader.certificate(Role::Reader)),

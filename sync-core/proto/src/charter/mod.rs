@@ -33,7 +33,7 @@ use crate::limits;
 use quick::Quick;
 use record::{Record, branch_id};
 use set::{Entry, KINDS, Set};
-pub use view::{Device, DocumentEntry, Epoch, RemovedDevice, Space, Standing};
+pub use view::{AuthorAt, Device, DocumentEntry, Epoch, RemovedDevice, Space, Standing};
 use view::{Standpoint, View};
 
 /// One record, as people may look at it.
@@ -276,6 +276,24 @@ impl Charter {
     /// the device had written leads down from these. Nothing beyond a cut is named.
     pub fn last_seen(&self, space: &SpaceId, author: &Author) -> Vec<Vec<(u32, [u8; 16])>> {
         self.view().last_seen(&(*space, *author))
+    }
+
+    /// Who the author of a run was, at its place in its author's chain; `None` if its device has no certificate here, or
+    /// it is no run.
+    pub fn author_at(&self, header: &Header, link: [u8; 16]) -> Option<AuthorAt> {
+        self.view().author_at(header, link)
+    }
+
+    /// Who a device is now, as an author of a document; `None` if it has no certificate here or was removed.
+    pub fn author_now(&self, device: &DeviceId, doc: &DocId) -> Option<AuthorAt> {
+        let found = self.view().devices.get(device)?;
+        Some(AuthorAt {
+            member: found.member,
+            role: found.role,
+            is_recorder: self.view().recorders.contains(&(*doc, found.member)),
+            is_creator: self.view().documents.get(doc).is_some_and(|d| d.creator == found.member),
+            role_changed: false,
+        })
     }
 
     /// Whether a device may write a document now.

@@ -247,9 +247,10 @@ pub(super) fn apply(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
                 ReaderEffect { generation: *generation, revoked },
             );
         }
-        Record::Document { nonce, space, writers } => {
+        Record::Document { nonce, space, writers, schema } => {
             let doc = DocId::derive(&device, nonce);
-            view.documents.insert(doc, DocumentEntry { space: *space, writers: *writers });
+            let (space, writers, schema) = (*space, *writers, schema.clone());
+            view.documents.insert(doc, DocumentEntry { space, writers, schema, creator: member });
         }
         Record::Epoch(epoch) => {
             let first = (standpoint(view, &by, &epoch.space, &set.branch), id);

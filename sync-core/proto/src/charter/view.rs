@@ -51,12 +51,31 @@ pub struct Space {
 }
 
 /// A document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentEntry {
     /// Where it lives.
     pub space: SpaceId,
     /// Who writes it.
     pub writers: Writers,
+    /// The sealed name of its schema, if it has one.
+    pub schema: Vec<u8>,
+    /// Whose device created it.
+    pub creator: MemberId,
+}
+
+/// Who an item's author was, at the item's place in its chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthorAt {
+    /// The member.
+    pub member: MemberId,
+    /// The role.
+    pub role: Role,
+    /// Whether the member may write the document as one who keeps its record.
+    pub is_recorder: bool,
+    /// Whether it created the document.
+    pub is_creator: bool,
+    /// Whether the device's role was ever another one: what it wrote earlier may be judged by that.
+    pub role_changed: bool,
 }
 
 /// A key epoch of a space.
@@ -289,6 +308,21 @@ impl View {
             && self.reads(&found.member, found.role, space, branch)
             && self.may_write(doc, entry, found.member, found.role);
         if may { Ok(()) } else { Err(RejectCode::NotAuthorised) }
+    }
+
+    /// Who the author of an item about a document was when it made it.
+    pub(super) fn author_at(&self, header: &Header, link: [u8; 16]) -> Option<AuthorAt> {
+        let device = self.certified.get(&header.author.device)?;
+        let n = header.n()?;
+        let at = Position { space: header.space, author: header.author, n, link };
+        let role = device.role_at(&at);
+        Some(AuthorAt {
+            member: device.member,
+            role,
+            is_recorder: self.recorders.contains(&(header.doc, device.member)),
+            is_creator: self.documents.get(&header.doc).is_some_and(|d| d.creator == device.member),
+            role_changed: device.ever(|other| other != role),
+        })
     }
 
     pub(super) fn last_seen(&self, chain: &(SpaceId, Author)) -> Vec<Vec<(u32, [u8; 16])>> {

@@ -38,7 +38,7 @@ use crate::item::Header;
 pub use local::{open_local, seal_local};
 pub(crate) use payload::SEALED_HEADER_BYTES;
 pub use payload::{SEALED_OVERHEAD_BYTES, plain_bytes_max, sealed_len};
-pub use small::{PRESENCE_OVERHEAD_BYTES, SEALED_NAME_BYTES, sealed_hint};
+pub use small::{PRESENCE_OVERHEAD_BYTES, SEALED_NAME_BYTES, SEALED_SCHEMA_BYTES, sealed_hint};
 pub use wrap::{SealedKey, Wrap, WrapContext, unwrap};
 
 /// Why something does not open, or cannot be sealed.

@@ -184,7 +184,7 @@ fn records(member: Certificate, audience: Audience) -> Vec<(&'static str, Record
     let who = MemberId([0xc3; 16]);
     let epoch = || sealed::epoch_record(SPACE);
     let space = |nonce, history, padded, audience| Record::Space { nonce, history, padded, audience };
-    let document = |nonce, writers| Record::Document { nonce, space: SPACE, writers };
+    let document = |nonce, writers| Record::Document { nonce, space: SPACE, writers, schema: Vec::new() };
     vec![
         ("device", Record::Device { certificate: Box::new(member), seen: vec![(secretary, 4)] }),
         ("space-everyone", space([0x30; 16], true, false, Audience::Everyone)),
@@ -192,6 +192,7 @@ fn records(member: Certificate, audience: Audience) -> Vec<(&'static str, Record
         ("grant", Record::Grant { space: other, member: who, generation: 1 }),
         ("document", document([0x40; 16], Writers::All)),
         ("document-officers", document([0x41; 16], Writers::Officers)),
+        ("document-schema", sealed::document_record(SPACE)),
         ("removal", Record::Removal { device, reason: Reason::Expelled, frontier: frontier() }),
         ("role", Record::Role { device, role: Role::Deputy, generation: 1, frontier: frontier() }),
         (

@@ -295,7 +295,8 @@ fn plain(record: &Record, lower: &dyn Fn(&dyn std::fmt::Debug) -> Value) -> Map<
             ("member", json!(member.to_string())),
             ("generation", json!(generation)),
         ]),
-        Record::Document { nonce, space, writers } => fields([
+        Record::Document { nonce, space, writers, schema } => fields([
+            ("schema", json!(hex::write(schema))),
             ("nonce", json!(hex::write(nonce))),
             ("space", json!(space.to_string())),
             ("writers", lower(writers)),

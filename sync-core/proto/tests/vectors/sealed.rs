@@ -1,9 +1,9 @@
 //! Vectors of what is encrypted, of keys of spaces and of the codes by which phones join.
 
-use dinh_proto::charter::record::EpochRecord;
+use dinh_proto::charter::record::{EpochRecord, Record, Writers};
 use dinh_proto::codec::Reader;
 use dinh_proto::crypto::{CryptoError, SealedKey, SpaceKey, Wrap, WrapContext, sealed_hint, unwrap};
-use dinh_proto::ids::{ChangeHash, DeviceId, EpochId, ItemId, SpaceId};
+use dinh_proto::ids::{ChangeHash, DeviceId, DocId, EpochId, ItemId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind};
 use dinh_proto::join::{Code, JoinError, RootKey, Welcome};
 use dinh_proto::keys::{DeviceKey, DevicePublic, RelayKey};
@@ -68,6 +68,14 @@ pub(crate) fn epoch_record(space: SpaceId) -> EpochRecord {
     EpochRecord { space, generation: 2, id: newer.id(), issued: 1_760_000_000, prev, wraps }
 }
 
+/// A document whose fields have rules.
+pub(crate) fn document_record(space: SpaceId) -> Record {
+    let nonce = [0x42; 16];
+    let doc = DocId::derive(&DeviceKey::from_seed(&MEMBER).public().id(), &nonce);
+    let schema = space_key().seal_schema(&doc, &NONCE, "dinh.minutes/1").expect("short");
+    Record::Document { nonce, space, writers: Writers::Members, schema }
+}
+
 /// Keys, before the items.
 pub(crate) fn keys(c: &mut Catalogue) {
     c.accept("space-key", "space-key", "the key of a space", json!({}), SPACE_KEY);
@@ -103,6 +111,11 @@ pub(crate) fn keys(c: &mut Catalogue) {
     let with = json!({ "space_key": text(&SPACE_KEY), "public": text(&device.to_bytes()) });
     let sealed = key.seal_name(&device, &NONCE, "Điện thoại").expect("short");
     c.accept("name", "name", "the name of a device, under the key of the charter space", with, sealed);
+
+    let doc = DocId([0x43; 16]);
+    let with = json!({ "space_key": text(&SPACE_KEY), "doc": text(&doc.0) });
+    let sealed = key.seal_schema(&doc, &NONCE, "dinh.minutes/1").expect("short");
+    c.accept("schema", "schema", "the name of a document's schema, under the key of its space", with, sealed);
 }
 
 /// Codes, after the items: a welcome names one.
@@ -198,6 +211,7 @@ pub(crate) fn describe(
         "sealed-key" => sealed_key(bytes, with),
         "presence" => presence(bytes, with),
         "name" => name(bytes, with),
+        "schema" => schema(bytes, with),
         "code" => code(bytes),
         _ => return None,
     })
@@ -231,6 +245,13 @@ fn sealed_key(bytes: &[u8], with: &Map<String, Value>) -> Result<Described, Refu
 
 fn nonce_of(bytes: &[u8]) -> [u8; 24] {
     bytes[8..32].try_into().expect("24 bytes")
+}
+
+fn schema(bytes: &[u8], with: &Map<String, Value>) -> Result<Described, Refused> {
+    let (key, doc) = (with_key(with), DocId(given(with, "doc")));
+    let name = key.open_schema(&doc, bytes)?;
+    let again = key.seal_schema(&doc, &nonce_of(bytes), &name)?;
+    Ok((fields([("name", json!(name))]), Some(again)))
 }
 
 fn presence(bytes: &[u8], with: &Map<String, Value>) -> Result<Described, Refused> {

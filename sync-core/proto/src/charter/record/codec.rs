@@ -12,7 +12,7 @@
 //!  2 device    certificate ‖ list of (device 16 ‖ session 8 ‖ n u32), sorted
 //!  3 space     nonce 16 ‖ flags u8 (1 history, 2 padded) ‖ audience u8 (0 everyone, 1 members) ‖ [list of member 16, sorted]
 //!  4 grant     space 16 ‖ member 16 ‖ generation u32
-//!  5 document  nonce 16 ‖ space 16 ‖ writers u8 (0 all, 1 members, 2 committee, 3 officers)
+//!  5 document  nonce 16 ‖ space 16 ‖ writers u8 (0 all, 1 members, 2 committee, 3 officers) ‖ flag ‖ [sealed schema 80]
 //!  6 removal   device 16 ‖ reason u8 ‖ frontier
 //!  7 role      device 16 ‖ role u8 ‖ generation u32 ‖ frontier
 //!  8 revoke    space 16 ‖ member 16 ‖ generation u32 ‖ frontier
@@ -33,7 +33,7 @@ use super::{
     Writers,
 };
 use crate::codec::{Reader, Write};
-use crate::crypto::{SealedKey, Wrap};
+use crate::crypto::{SEALED_SCHEMA_BYTES, SealedKey, Wrap};
 use crate::error::InvalidMessage;
 use crate::ids::{Author, DeviceId, DocId, EpochId, ItemId, MemberId, SessionId, SpaceId};
 use crate::keys::{SignKey, SignPublic};
@@ -83,7 +83,7 @@ impl Record {
                 out.put_bytes(&member.0);
                 out.put_u32(*generation);
             }
-            Self::Document { nonce, space, writers } => {
+            Self::Document { nonce, space, writers, schema } => {
                 out.put_u8(5);
                 out.put_bytes(nonce);
                 out.put_bytes(&space.0);
@@ -93,6 +93,8 @@ impl Record {
                     Writers::Committee => 2,
                     Writers::Officers => 3,
                 });
+                out.put_u8(u8::from(!schema.is_empty()));
+                out.put_bytes(schema);
             }
             Self::Removal { device, reason, frontier } => {
                 out.put_u8(6);
@@ -371,7 +373,12 @@ fn read_document(r: &mut Reader<'_>) -> Result<Record, InvalidMessage> {
         3 => Writers::Officers,
         v => return Err(InvalidMessage::Unknown { what: "writers", value: u64::from(v) }),
     };
-    Ok(Record::Document { nonce, space, writers })
+    let schema = match r.u8("schema")? {
+        0 => Vec::new(),
+        1 => r.bytes(SEALED_SCHEMA_BYTES, "schema")?.to_vec(),
+        v => return Err(InvalidMessage::Unknown { what: "schema", value: u64::from(v) }),
+    };
+    Ok(Record::Document { nonce, space, writers, schema })
 }
 
 fn read_epoch(r: &mut Reader<'_>) -> Result<Record, InvalidMessage> {

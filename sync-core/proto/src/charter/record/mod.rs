@@ -243,6 +243,11 @@ pub enum Record {
         space: SpaceId,
         /// Who writes it.
         writers: Writers,
+        /// The name of its schema, sealed under a key of the space ([`SpaceKey::seal_schema`]); empty if its fields have no
+        /// rules of their own.
+        ///
+        /// [`SpaceKey::seal_schema`]: crate::crypto::SpaceKey::seal_schema
+        schema: Vec<u8>,
     },
     /// Removes a device.
     Removal {

@@ -65,7 +65,10 @@ fn honest() -> Crowd {
         crowd.push(&mut secretary, &member.admission(Role::Member));
         for i in 0..4 {
             let nonce = *[n.to_le_bytes(), [i, 0]].concat().repeat(4).first_chunk().unwrap();
-            crowd.push(&mut member, &Record::Document { nonce, space: open, writers: Writers::All });
+            crowd.push(
+                &mut member,
+                &Record::Document { nonce, space: open, writers: Writers::All, schema: Vec::new() },
+            );
         }
         if n % 4 == 0 {
             crowd.push(&mut secretary, &removal(member.id, member.mark()));

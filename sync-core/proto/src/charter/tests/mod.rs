@@ -172,7 +172,8 @@ impl Branch {
         for (i, writers) in WRITERS.into_iter().enumerate() {
             for (j, space) in [open, closed].into_iter().enumerate() {
                 let nonce = [10 + 2 * i as u8 + j as u8; 16];
-                branch.issue(Role::Secretary, &Record::Document { nonce, space, writers });
+                branch
+                    .issue(Role::Secretary, &Record::Document { nonce, space, writers, schema: Vec::new() });
                 let doc = DocId::derive(&branch.of(Role::Secretary).id, &nonce);
                 branch.docs.insert((space, i as u8), doc);
             }

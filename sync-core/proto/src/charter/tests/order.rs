@@ -172,7 +172,7 @@ impl History {
                 let (space, writers) = (self.space(), WRITERS[self.below(4)]);
                 let nonce = self.nonce();
                 self.docs.push(DocId::derive(&self.chains[by].id, &nonce));
-                Record::Document { nonce, space, writers }.encode()
+                Record::Document { nonce, space, writers, schema: Vec::new() }.encode()
             }
             15 => self.new_epoch(),
             16 => {

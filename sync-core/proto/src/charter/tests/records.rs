@@ -40,7 +40,10 @@ pub(super) fn samples() -> Vec<(&'static str, Vec<u8>)> {
         record("space for everyone", everyone),
         record("closed space", listed),
         record("grant", Record::Grant { space, member, generation: 2 }),
-        record("document", Record::Document { nonce: [1; 16], space, writers: Writers::Committee }),
+        record(
+            "document",
+            Record::Document { nonce: [1; 16], space, writers: Writers::Committee, schema: Vec::new() },
+        ),
         record("removal", Record::Removal { device, reason: Reason::Expelled, frontier: frontier.clone() }),
         record(
             "role",

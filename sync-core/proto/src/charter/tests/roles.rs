@@ -153,7 +153,7 @@ fn who_makes_spaces_and_who_says_who_reads_them() {
 fn who_makes_documents_keys_and_the_rest() {
     let mut tried = 0;
     let (open, closed, charter) = ("x x x x x - x -", "x - x - - x - -", "x x x x x x x -");
-    let doc = |space| Record::Document { nonce: [50; 16], space, writers: Writers::All };
+    let doc = |space| Record::Document { nonce: [50; 16], space, writers: Writers::All, schema: Vec::new() };
     check(&mut tried, "a document for everyone", open, |b, _| doc(b.open));
     check(&mut tried, "a closed document", closed, |b, _| doc(b.closed));
     check(&mut tried, "a document in the charter space", "- - - - - - - -", |b, _| doc(b.id));

@@ -175,7 +175,10 @@ fn unseen() -> (Branch, SpaceId, DocId, Author, ItemId) {
     let audience = Audience::Members([2, 4, 5, 6].map(member_id).into());
     branch.issue(Role::Member, &Record::Space { nonce: [78; 16], history: true, padded: false, audience });
     let space = SpaceId::derive(&branch.of(Role::Member).id, &[78; 16]);
-    branch.issue(Role::Member, &Record::Document { nonce: [79; 16], space, writers: Writers::Members });
+    branch.issue(
+        Role::Member,
+        &Record::Document { nonce: [79; 16], space, writers: Writers::Members, schema: Vec::new() },
+    );
     let doc = DocId::derive(&branch.of(Role::Member).id, &[79; 16]);
     let author = branch.of(Role::Probationary).author();
     let frontier = Frontier(vec![mark(branch.open, author, 4)]);
