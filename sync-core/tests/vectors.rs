@@ -46,7 +46,7 @@ impl Authority for Secretary {
 fn the_committed_run_and_snapshot_open_to_the_same_changes() {
     let secretary = Secretary(SpaceKey::from_bytes(&[0x51; 32]));
     let run = item("item-run.hex");
-    let of_run = open_run(&run, &secretary, None).unwrap().admit(&mut Past::new()).unwrap();
+    let of_run = open_run(&run, &secretary, None).unwrap().admit(&mut Past::new(), None).unwrap();
     assert_eq!(of_run.len(), usize::from(run.header().count));
 
     let snapshot = item("item-snapshot.hex");

@@ -38,7 +38,7 @@ fuzz_target!(init: quiet(), |data: &[u8]| {
     }
     let Ok(run) = open_run(&item, &Members(space_key), None) else { return };
     let before = (past.len(), past.ops());
-    match run.admit(&mut past) {
+    match run.admit(&mut past, None) {
         Ok(admitted) => {
             let mut document = Document::new([9; 16]);
             document.apply(admitted.into_iter().map(|a| a.change).collect()).expect("complete");

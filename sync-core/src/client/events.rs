@@ -164,6 +164,7 @@ impl Waiting {
                 }
                 Event::Refused { .. }
                 | Event::Recovered { .. }
+                | Event::RunDenied { .. }
                 | Event::DeviceAdded { .. }
                 | Event::DeviceRemoved { .. }
                 | Event::Joined { .. }

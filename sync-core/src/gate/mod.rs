@@ -14,6 +14,7 @@ mod engine;
 mod form;
 mod past;
 mod refusal;
+pub mod rights;
 mod shadow;
 mod snapshot;
 mod typing;
@@ -21,7 +22,7 @@ mod typing;
 use automerge::Change;
 use dinh_proto::crypto::{CryptoError, SpaceKey};
 use dinh_proto::error::{InvalidMessage, RejectCode};
-use dinh_proto::ids::{ActorId, ChangeHash, DeviceId, SpaceId};
+use dinh_proto::ids::{ActorId, ChangeHash, DeviceId, ItemId, SpaceId};
 use dinh_proto::item::{Header, Item};
 use dinh_proto::keys::DevicePublic;
 use dinh_proto::limits;
@@ -32,6 +33,7 @@ pub(crate) use self::engine::guarded;
 pub use self::engine::{Call, Panicked};
 pub use self::past::{Mark, Past};
 pub use self::refusal::{Judgement, RULES_VERSION, Refusal};
+use self::rights::{Denied, Rights};
 pub use self::shadow::ShadowError;
 pub(crate) use self::shadow::{Shadow, reload, save};
 pub use self::snapshot::{
@@ -64,6 +66,9 @@ pub enum GateError {
     /// A change breaks a rule, on every device.
     #[error("a change is refused by rule {0}")]
     Rule(#[from] Refusal),
+    /// A change writes what its author may not.
+    #[error("the author may not write that: {0}")]
+    Denied(#[from] Denied),
     /// A change builds on one that is not here.
     #[error("change {0} is missing, which another builds on")]
     Missing(ChangeHash),
@@ -106,6 +111,15 @@ pub trait Authority {
     /// The key that a header names, if it is here.
     fn key(&self, header: &Header) -> Option<&SpaceKey>;
 
+    /// What the author of a run or of a part of a snapshot may write in its document; `None` if that has no schema, or one
+    /// that this app does not know.
+    ///
+    /// # Errors
+    /// [`GateError::NoKey`] if the key under which the schema's name is sealed is not here.
+    fn rights(&self, _header: &Header, _link: [u8; 16]) -> Result<Option<Rights>, GateError> {
+        Ok(None)
+    }
+
     /// Whether payloads in this space are padded.
     fn is_padded(&self, space: &SpaceId) -> bool;
 
@@ -133,6 +147,8 @@ pub struct Admitted {
     pub seq: u64,
     /// What must be in the document before it.
     pub deps: Vec<ChangeHash>,
+    /// Refused runs that it lets in.
+    pub releases: Vec<ItemId>,
     /// The change.
     pub change: Change,
 }
@@ -187,10 +203,10 @@ impl OpenedRun {
     /// Judges its changes by G4 and G5. They are in `past` then; if one is refused, none is.
     ///
     /// # Errors
-    /// [`GateError::Rule`], or [`GateError::Missing`] if something that it builds on is not in `past`.
-    pub fn admit(self, past: &mut Past) -> Result<Vec<Admitted>, GateError> {
+    /// [`GateError::Rule`], [`GateError::Denied`], or [`GateError::Missing`] if something that it builds on is not in `past`.
+    pub fn admit(self, past: &mut Past, rights: Option<&Rights>) -> Result<Vec<Admitted>, GateError> {
         let mark = past.mark();
-        let admitted: Result<Vec<_>, _> = self.0.iter().map(|c| examine(c, past)).collect();
+        let admitted: Result<Vec<_>, _> = self.0.iter().map(|c| examine(c, past, rights)).collect();
         if admitted.is_err() {
             past.rollback(mark);
         }
@@ -210,11 +226,22 @@ pub fn open_own_run(
 
 /// Whether a change that this device just made would pass everywhere: G1 to G4 and G6, and G5 if the past is given
 /// (the change is part of it then).
-pub fn check_own(raw: &[u8], past: Option<&mut Past>) -> Result<(), GateError> {
+pub fn check_own(
+    raw: &[u8],
+    past: Option<&mut Past>,
+    rights: Option<&Rights>,
+) -> Result<Vec<ItemId>, GateError> {
     let head = RawChange::parse(raw)?;
     form::check_head(&head, raw.len())?;
     let (_, expanded) = form::check_encoding(raw)?;
-    past.map_or(Ok(()), |past| past.admit(ChangeHash(head.hash), &expanded)).map_err(GateError::from)
+    let Some(past) = past else { return Ok(Vec::new()) };
+    let mark = past.mark();
+    past.admit(ChangeHash(head.hash), &expanded)?;
+    let judged = rights.map_or(Ok(Vec::new()), |rights| rights.judge(past, &expanded));
+    judged.map_err(|denied| {
+        past.rollback(mark);
+        denied.into()
+    })
 }
 
 /// Takes changes into `past` that are in this device's document already, each after what it builds on.
@@ -269,17 +296,22 @@ pub fn judge_change(raw: &[u8], past: &mut Past) -> Result<Admitted, GateError> 
     }
     let head = RawChange::parse(raw)?;
     form::check_head(&head, raw.len())?;
-    pass(&head, raw, past)
+    pass(&head, raw, past, None)
 }
 
 /// All rules for one change; it is in `past` then.
-fn examine(change: &UnpackedChange, past: &mut Past) -> Result<Admitted, GateError> {
+fn examine(change: &UnpackedChange, past: &mut Past, rights: Option<&Rights>) -> Result<Admitted, GateError> {
     form::check_form(change)?;
-    pass(&change.head(), change.raw(), past)
+    pass(&change.head(), change.raw(), past, rights)
 }
 
-/// G4 and G5 for a change of the right form.
-fn pass(head: &RawChange<'_>, raw: &[u8], past: &mut Past) -> Result<Admitted, GateError> {
+/// G4, G5 and G7 for a change of the right form.
+fn pass(
+    head: &RawChange<'_>,
+    raw: &[u8],
+    past: &mut Past,
+    rights: Option<&Rights>,
+) -> Result<Admitted, GateError> {
     let hash = ChangeHash(head.hash);
     let mut actor = ActorId::default();
     actor.0.copy_from_slice(head.actor);
@@ -287,7 +319,10 @@ fn pass(head: &RawChange<'_>, raw: &[u8], past: &mut Past) -> Result<Admitted, G
     if parsed.hash().0 != hash.0 {
         return Err(GateError::Mismatch("hash of a change"));
     }
+    let mark = past.mark();
     past.admit(hash, &expanded)?;
+    let judged = rights.map_or(Ok(Vec::new()), |rights| rights.judge(past, &expanded));
+    let releases = judged.inspect_err(|_| past.rollback(mark))?;
     let deps = head.deps.iter().map(|d| ChangeHash(*d)).collect();
-    Ok(Admitted { hash, actor, seq: head.seq, deps, change: parsed })
+    Ok(Admitted { hash, actor, seq: head.seq, deps, releases, change: parsed })
 }

@@ -110,6 +110,7 @@ pub struct Past {
     clocks: BTreeMap<u32, Clock>,
     pub(super) rows: Vec<Row>,
     keys: BTreeMap<Box<str>, u32>,
+    key_names: Vec<Box<str>>,
 }
 
 /// How much a [`Past`] held at one time.
@@ -159,7 +160,7 @@ impl Past {
     #[must_use]
     pub fn memory(&self) -> usize {
         let clocks: usize = self.clocks.values().map(|c| 48 + 4 * c.0.capacity()).sum();
-        self.rows.capacity() * size_of::<Row>() + self.changes.len() * 200 + self.keys.len() * 64 + clocks
+        self.rows.capacity() * size_of::<Row>() + self.changes.len() * 200 + self.keys.len() * 96 + clocks
     }
 
     /// What is here now; see [`rollback`](Self::rollback).
@@ -240,9 +241,18 @@ impl Past {
             None => {
                 let number = self.keys.len() as u32;
                 self.keys.insert(key.into(), number);
+                self.key_names.push(key.into());
                 number
             }
         }
+    }
+
+    pub(super) fn key_of(&self, key: &str) -> Option<u32> {
+        self.keys.get(key).copied()
+    }
+
+    pub(super) fn key_name(&self, number: u32) -> &str {
+        self.key_names.get(number as usize).map_or("", AsRef::as_ref)
     }
 
     /// A change is here now, without operations; if it turns out to be refused, it is rolled back.

@@ -1,7 +1,9 @@
 //! Snapshots: a whole document in one item, with the proof that each author wrote its part.
 
+use std::collections::BTreeMap;
+
 use dinh_proto::codec::{Reader, Write};
-use dinh_proto::error::InvalidMessage;
+use dinh_proto::error::{InvalidMessage, RejectCode};
 use dinh_proto::ids::{Author, ChangeHash, Cursor};
 use dinh_proto::item::{Item, Kind, Place, SignedHeader, SpaceSum};
 use dinh_proto::limits;
@@ -104,6 +106,7 @@ pub fn open_verified_snapshot(item: &Item, authority: &impl Authority) -> Result
     let changes = unpack(packed, &PackLimits::SNAPSHOT)?;
     let mut covered = Vec::new();
     let mut in_chains = 0;
+    let mut rights = BTreeMap::new();
     for author in &frame.authors {
         let signed = SignedHeader::verify(&author.header, |device| authority.public(device))
             .map_err(GateError::Header)?;
@@ -115,6 +118,13 @@ pub fn open_verified_snapshot(item: &Item, authority: &impl Authority) -> Result
             return Err(GateError::Mismatch("newest run of an author"));
         }
         authority.may_write(header, signed.id().link()).map_err(GateError::Header)?;
+        if let Some(found) = authority.rights(header, signed.id().link())? {
+            // By which role the earlier ones were written is only in the runs.
+            if found.may_have_been_others() {
+                return Err(GateError::Header(RejectCode::NotAuthorised));
+            }
+            rights.insert(header.actor().0, found);
+        }
         if covered.last().is_some_and(|(a, _)| *a >= header.author) {
             return Err(GateError::Mismatch("order of authors"));
         }
@@ -131,6 +141,11 @@ pub fn open_verified_snapshot(item: &Item, authority: &impl Authority) -> Result
         return Err(GateError::Mismatch("a change by nobody"));
     }
     let mut past = Past::new();
-    let changes = changes.iter().map(|c| examine(c, &mut past)).collect::<Result<_, _>>()?;
+    let changes = changes
+        .iter()
+        .map(|c| {
+            examine(c, &mut past, c.actor().try_into().ok().and_then(|actor: [u8; 16]| rights.get(&actor)))
+        })
+        .collect::<Result<_, _>>()?;
     Ok(OpenedSnapshot { frame, covered, changes, past, covers })
 }

@@ -7,14 +7,15 @@ use dinh_proto::ids::DocId;
 use dinh_proto::item::Item;
 
 use super::aside::Aside;
-use super::documents::OpenDocument;
+use super::documents::{DeniedRun, OpenDocument};
 use super::event::Origin;
 use super::keys::BranchAuthority;
 use super::schema::{self, Batch, ItemKey};
 use super::waiting::Need;
 use super::{Event, Replica, ReplicaError};
 use crate::document::{self, Document};
-use crate::gate::{self, Admitted, Call, GateError, Mark, Past};
+use crate::gate::rights::{Denied, Rights};
+use crate::gate::{self, Admitted, Authority, Call, GateError, Mark, Past};
 use crate::store::{Store, StoreError, Table};
 
 /// Applied bytes after which an open document's view is saved when the replica is idle.
@@ -35,6 +36,8 @@ enum Verdict {
     /// Its changes are in the document.
     Applied,
     Waits(Need),
+    /// Its author may not write what it writes.
+    Denied(Denied),
     /// It counts only if something accepted builds on it.
     Aside(Vec<Need>),
     /// Its author never had the right, or the charter cuts it off: it stays stored.
@@ -94,6 +97,7 @@ impl<S: Store> Replica<S> {
         let mut plan = Plan { runs: Vec::new(), changes: Vec::new(), refused: Vec::new(), mark: past.mark() };
         let (queue, waiting, aside) = (&mut open.queue, &mut open.waiting, &mut open.aside);
         let mut applied = Vec::new();
+        let mut denials = Vec::new();
         let mut judged = 0;
         while plan.runs.len() < open.batch_runs && plan.changes.len() < BATCH_CHANGES {
             let Some((order, item)) = queue.pop() else { break };
@@ -107,6 +111,13 @@ impl<S: Store> Replica<S> {
                     waiting.insert(order, need);
                     aside.build_on(need).into_iter().for_each(|o| queue.insert(o, None));
                 }
+                Verdict::Denied(denied) => {
+                    waiting.insert(order, Need::Release(item.id()));
+                    let run = DeniedRun { id: item.id(), author: item.header().author, denied };
+                    if open.denied.insert(order, run.clone()).is_none() {
+                        denials.push(run);
+                    }
+                }
                 Verdict::Aside(needs) => {
                     let woken = needs.into_iter().flat_map(|need| waiting.wake(need));
                     woken.for_each(|o| queue.insert(o, None));
@@ -116,14 +127,28 @@ impl<S: Store> Replica<S> {
                 Verdict::Passes(admitted) => {
                     for change in admitted {
                         let came = [Need::Change(change.hash), Need::Number(change.actor, change.seq)];
-                        came.into_iter().flat_map(|n| waiting.wake(n)).for_each(|o| queue.insert(o, None));
+                        let released = change.releases.iter().map(|id| Need::Release(*id));
+                        came.into_iter()
+                            .chain(released)
+                            .flat_map(|n| waiting.wake(n))
+                            .for_each(|o| queue.insert(o, None));
                         plan.changes.push(change.change);
                     }
+                    open.denied.remove(&order);
                     plan.runs.push((order, item));
                 }
             }
         }
         self.counters.judged += judged;
+        for run in denials.into_iter().filter(|_| tell) {
+            let DeniedRun { id, author, denied } = run;
+            self.push_event(Event::RunDenied {
+                doc: *doc,
+                id,
+                device: author.device,
+                why: denied.to_string(),
+            });
+        }
         applied.iter().for_each(|item| open.count_item(item));
         let Plan { runs, changes, mut refused, mark } = plan;
         let ops = open.past.as_ref().map_or(0, Past::ops);
@@ -286,17 +311,28 @@ fn judge(
     if let Some(missing) = opened.missing(past) {
         return Verdict::Waits(Need::Change(missing));
     }
-    match opened.admit(past) {
+    let released = past.releases(&run.id());
+    let rights = match authority.rights(header, run.id().link()) {
+        Ok(rights) => rights.filter(|_| !released),
+        Err(_) => return Verdict::Waits(Need::Key(header.space, header.key_epoch)),
+    };
+    match opened.admit(past, rights.as_ref()) {
         Ok(admitted) => Verdict::Passes(admitted),
+        Err(GateError::Denied(denied)) => Verdict::Denied(denied),
         Err(error) => Verdict::Refused(error),
     }
 }
 
 /// The past of everything that is in a document.
 fn learned(document: &Document) -> Result<Past, GateError> {
+    learned_before(document, &[])
+}
+
+/// The same without one change.
+fn learned_before(document: &Document, newest: &[u8]) -> Result<Past, GateError> {
     let mut past = Past::new();
     let changes = gate::guarded(Call::Rebuild, || document.changes_raw(&[]));
-    for (_, raw) in changes? {
+    for (_, raw) in changes?.into_iter().filter(|(_, raw)| raw != newest) {
         gate::learn(&raw, &mut past)?;
     }
     Ok(past)
@@ -304,7 +340,16 @@ fn learned(document: &Document) -> Result<Past, GateError> {
 
 impl OpenDocument {
     /// Whether a change that this device just made here would pass on every device.
-    pub(super) fn check_own(&mut self, raw: &[u8]) -> Result<(), GateError> {
-        gate::check_own(raw, self.past.as_mut())
+    pub(super) fn check_own(&mut self, raw: &[u8], rights: Option<&Rights>) -> Result<(), GateError> {
+        if rights.is_some() && self.past.is_none() {
+            // The change is in the document already, and is to be judged after what was there before it.
+            self.past = Some(learned_before(&self.document, raw)?);
+        }
+        let released = gate::check_own(raw, self.past.as_mut(), rights)?;
+        for id in released {
+            let woken = self.waiting.wake(Need::Release(id));
+            woken.into_iter().for_each(|order| self.queue.insert(order, None));
+        }
+        Ok(())
     }
 }

@@ -71,7 +71,7 @@ impl Aside {
         let found = match need {
             Need::Change(hash) => self.by_change.get(&hash),
             Need::Number(actor, seq) => self.by_number.get(&(actor, seq)),
-            Need::Key(..) => None,
+            Need::Key(..) | Need::Release(_) => None,
         };
         let Some(run) = found.and_then(|order| self.runs.get(order)) else { return Vec::new() };
         if run.is_apart && matches!(need, Need::Number(..)) {

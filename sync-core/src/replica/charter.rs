@@ -169,13 +169,50 @@ impl<S: Store> Replica<S> {
         result
     }
 
-    /// Creates an empty document.
+    /// Creates an empty document whose fields have no rules of their own.
     pub fn create_document(&mut self, space: SpaceId, writers: Writers) -> Result<DocId, ReplicaError> {
+        self.create_document_of(space, writers, "")
+    }
+
+    /// Creates an empty document whose fields have the rules of a schema, which must be among the app's
+    /// ([`ReplicaConfig::schemas`](super::ReplicaConfig)).
+    ///
+    /// # Errors
+    /// [`ReplicaError::UnknownSchema`]; [`ReplicaError::NoKey`] if the key of the space is not here, under which its name is
+    /// sealed.
+    pub fn create_document_with(
+        &mut self,
+        space: SpaceId,
+        writers: Writers,
+        schema: &str,
+    ) -> Result<DocId, ReplicaError> {
+        if !self.config.schemas.iter().any(|known| known.name == schema) {
+            return Err(ReplicaError::UnknownSchema(schema.to_owned()));
+        }
+        self.create_document_of(space, writers, schema)
+    }
+
+    fn create_document_of(
+        &mut self,
+        space: SpaceId,
+        writers: Writers,
+        schema: &str,
+    ) -> Result<DocId, ReplicaError> {
         let branch = *self.space_branch.get(&space).ok_or(ReplicaError::UnknownSpace(space))?;
         let mut nonce = [0; 16];
         self.rng.fill_bytes(&mut nonce);
-        self.issue_record(branch, &Record::Document { nonce, space, writers })?;
-        Ok(DocId::derive(&self.device, &nonce))
+        let doc = DocId::derive(&self.device, &nonce);
+        let mut sealed = Vec::new();
+        if !schema.is_empty() {
+            let mut nonce = [0; 24];
+            self.rng.fill_bytes(&mut nonce);
+            let key = self.write_key(&space).ok_or(ReplicaError::NoKey(space))?;
+            sealed = key
+                .seal_schema(&doc, &nonce, schema)
+                .map_err(|_| ReplicaError::UnknownSchema(schema.to_owned()))?;
+        }
+        self.issue_record(branch, &Record::Document { nonce, space, writers, schema: sealed })?;
+        Ok(doc)
     }
 
     pub(super) fn issue_record(&mut self, branch: SpaceId, record: &Record) -> Result<(), ReplicaError> {

@@ -7,15 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use dinh_proto::codec::{Reader, Write};
-use dinh_proto::ids::{ActorId, DocId};
+use dinh_proto::ids::{ActorId, Author, DocId, ItemId};
 use dinh_proto::item::Item;
 use dinh_proto::limits;
 
 use super::aside::Aside;
 use super::schema::{self, Batch};
 use super::waiting::Waiting;
-use super::{Event, Replica, ReplicaError};
-use crate::document::{Document, DocumentError, View};
+use super::{Event, Now, Replica, ReplicaError};
+use crate::document::{Document, DocumentError, Path, View};
+use crate::gate::rights::{Denied, RELEASED};
 use crate::gate::{self, Call, Past, Shadow};
 use crate::store::{Store, StoreError, Table};
 
@@ -24,6 +25,18 @@ const MEMORY_FACTOR: usize = 8;
 /// What a byte of a saved document is estimated to take in memory: measured 12 to 130, the more the longer the
 /// history (Automerge 0.12: 4.8 KB saved, 54 KB live; 16 KB saved, 2.1 MB live).
 const SAVED_MEMORY_FACTOR: usize = 32;
+
+/// A run that is kept and not shown: its author may not write what it writes. An officer may let it in
+/// ([`Replica::release_run`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeniedRun {
+    /// Which.
+    pub id: ItemId,
+    /// Whose.
+    pub author: Author,
+    /// What it writes and who may.
+    pub denied: Denied,
+}
 
 /// One document in memory.
 #[derive(Debug)]
@@ -38,6 +51,8 @@ pub(super) struct OpenDocument {
     pub(super) waiting: Waiting,
     /// Stored runs that count only if something accepted builds on them.
     pub(super) aside: Aside,
+    /// Of those that wait, the ones whose authors may not write what they write.
+    pub(super) denied: BTreeMap<u64, DeniedRun>,
     /// Own changes that are in no item may not all be in the document.
     pub(super) unsealed_is_due: bool,
     /// Runs in one batch: fewer after a batch that failed, so that the run at fault is found.
@@ -98,6 +113,7 @@ impl OpenDocument {
             queue: Queue::default(),
             waiting: Waiting::default(),
             aside: Aside::default(),
+            denied: BTreeMap::new(),
             unsealed_is_due: true,
             batch_runs: usize::MAX,
             suspects: BTreeSet::new(),
@@ -156,6 +172,32 @@ impl<S: Store> Replica<S> {
         let open = self.opened(doc)?;
         let more = usize::from(open.waiting.spilled_from().is_some());
         Ok(open.queue.runs.len() + open.waiting.len() + more)
+    }
+
+    /// Runs of a document that are kept and not shown, because their authors may not write what they write, oldest first.
+    pub fn denied_runs(&mut self, doc: &DocId) -> Result<Vec<DeniedRun>, ReplicaError> {
+        Ok(self.opened(doc)?.denied.values().cloned().collect())
+    }
+
+    /// Lets a run in that its author's rights do not, on all devices.
+    ///
+    /// # Errors
+    /// [`ReplicaError::Denied`] unless this device is an officer's.
+    pub fn release_run(&mut self, now: Now, doc: &DocId, run: &ItemId) -> Result<(), ReplicaError> {
+        let (map, key) = (Path::default().join(RELEASED), run.to_string());
+        self.edit(now, doc, None, |edit| {
+            if edit.view().get(&map).is_none() {
+                edit.put_map(&map)?;
+            }
+            edit.put(&map.join(key), true)
+        })?;
+        Ok(())
+    }
+
+    /// The name of a document's schema, if it has one that this app knows and can read.
+    pub fn schema_of(&self, doc: &DocId) -> Option<&'static str> {
+        let space = self.space_of(doc)?;
+        self.authority(&space).schema(doc).ok().flatten().map(|schema| schema.name)
     }
 
     /// How many stored runs of a document were written without the right to (after a removal, a role change or a

@@ -9,7 +9,8 @@ use super::event::{LinkState, Origin};
 use super::schema::Batch;
 use super::{Event, Now, Replica, ReplicaError, Unsealed};
 use crate::document::{Document, DocumentError, Edit, EditError, LocalChange, Path, Typing, TypingConfig};
-use crate::gate::{self, Call};
+use crate::gate::rights::Rights;
+use crate::gate::{self, Call, GateError};
 use crate::store::Store;
 
 impl<S: Store> Replica<S> {
@@ -41,6 +42,7 @@ impl<S: Store> Replica<S> {
     ) -> Result<(R, Option<ChangeHash>), ReplicaError> {
         self.may_write(doc)?;
         let actor = self.actor(doc).0;
+        let rights = self.own_rights(doc)?;
         let open = self.opened(doc)?;
         let before = open.document.actor_tip(&actor).map(|(_, hash)| ChangeHash(*hash.as_bytes()));
         // Times beyond it are of clocks that are wrong; no device takes them.
@@ -59,7 +61,10 @@ impl<S: Store> Replica<S> {
         let (result, change) = edited?;
         let Some(change) = change else { return Ok((result, None)) };
         // What other devices would refuse must not leave this phone, nor anything that builds on it.
-        let fits = open.check_own(&change.raw).map_err(ReplicaError::Refused);
+        let fits = open.check_own(&change.raw, rights.as_ref()).map_err(|error| match error {
+            GateError::Denied(denied) => ReplicaError::Denied(denied),
+            error => ReplicaError::Refused(error),
+        });
         if let Err(error) = fits.and_then(|()| self.keep_change(doc, &actor, before, &change)) {
             // The change is in memory and not on disk: the document is read again from disk.
             self.open.remove(doc);
@@ -67,11 +72,25 @@ impl<S: Store> Replica<S> {
         }
         if let Some(open) = self.open.get_mut(doc) {
             open.count_change(change.raw.len());
+            if !open.queue.is_empty() {
+                // It let runs in that waited for it.
+                self.advance(doc, true)?;
+            }
         }
         self.counters.edits += 1;
         let patches = change.patches;
         self.push_event(Event::DocumentChanged { doc: *doc, origin: Origin::Local, patches });
         Ok((result, Some(ChangeHash(*change.hash.as_bytes()))))
+    }
+
+    fn own_rights(&self, doc: &DocId) -> Result<Option<Rights>, ReplicaError> {
+        let Some(space) = self.space_of(doc) else { return Ok(None) };
+        let schema = match self.authority(&space).schema(doc) {
+            Err(GateError::NoKey) => return Err(ReplicaError::NoKey(space)),
+            schema => schema?,
+        };
+        let author = self.branch_charter(&space).and_then(|c| c.author_now(&self.device, doc));
+        Ok(schema.zip(author).map(|(schema, author)| Rights::new(schema, author)))
     }
 
     fn keep_change(

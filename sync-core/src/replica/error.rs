@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::document::{DocumentError, EditError};
 use crate::gate::GateError;
+use crate::gate::rights::Denied;
 use crate::store::StoreError;
 
 /// Why a command failed.
@@ -23,6 +24,9 @@ pub enum ReplicaError {
     /// No charter here names the space.
     #[error("space {0} is not known here: create it, or wait until its charter record is received")]
     UnknownSpace(SpaceId),
+    /// A document was to be created with a schema that the app did not name.
+    #[error("schema {0:?} is not known: add it to the replica's schemas")]
+    UnknownSchema(String),
     /// The branch is not one that this device takes part in.
     #[error("branch {0} is not known here: join it first")]
     UnknownBranch(SpaceId),
@@ -52,6 +56,9 @@ pub enum ReplicaError {
     /// The change that the edit makes is larger than one item can be.
     #[error("the edit is too large for one change ({0}): split it")]
     TooLarge(PackError),
+    /// The edit writes what this device's member may not.
+    #[error("that is not yours to write ({0}): nothing was written")]
+    Denied(Denied),
     /// The change that the edit makes would be refused by every device.
     #[error("the edit is not one that other devices accept ({0}): nothing was written")]
     Refused(GateError),

@@ -96,6 +96,18 @@ pub enum Event {
         /// For logs.
         detail: String,
     },
+    /// A run of an open document is kept and not shown: its author may not write what it writes. An officer may let it in
+    /// ([`Replica::release_run`](super::Replica::release_run)).
+    RunDenied {
+        /// The document.
+        doc: DocId,
+        /// The run.
+        id: ItemId,
+        /// Its author's device.
+        device: DeviceId,
+        /// What it writes and who may, for people.
+        why: String,
+    },
     /// This store turned out to be an old copy: own changes were written again in a new session. Nothing is lost.
     Recovered {
         /// The new session.

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinh_proto::charter::{Charter, Standing};
-use dinh_proto::crypto::{SpaceKey, Wrap, WrapContext, unwrap};
+use dinh_proto::crypto::{SpaceKey, Wrap, WrapContext, sealed_hint, unwrap};
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::{DeviceId, EpochId, KeyEpoch, SpaceId};
+use dinh_proto::ids::{DeviceId, DocId, EpochId, KeyEpoch, SpaceId};
 use dinh_proto::item::Header;
 use dinh_proto::keys::DevicePublic;
 
@@ -14,7 +14,8 @@ use super::linked::Linked;
 use super::schema::{self, Batch};
 use super::waiting::Need;
 use super::{Event, Replica};
-use crate::gate::Authority;
+use crate::gate::rights::{Rights, Schema};
+use crate::gate::{Authority, GateError};
 use crate::store::{Store, StoreError, Table};
 
 /// The keys that are here, by space and by the epoch's first bytes, as headers name them.
@@ -50,6 +51,7 @@ pub(super) struct BranchAuthority<'a> {
     pub(super) charter: Option<&'a Charter>,
     pub(super) keys: &'a Keyring,
     pub(super) linked: &'a Linked,
+    pub(super) schemas: &'static [&'static Schema],
 }
 
 impl BranchAuthority<'_> {
@@ -57,6 +59,16 @@ impl BranchAuthority<'_> {
     pub(super) fn standing(&self, header: &Header, link: [u8; 16]) -> Result<Standing, RejectCode> {
         let standing = self.charter.ok_or(RejectCode::UnknownTarget)?.standing(header, link)?;
         Ok(if self.is_apart(header) { Standing::IfBuiltOn } else { standing })
+    }
+
+    /// The schema of a document, if it has one that this app knows.
+    pub(super) fn schema(&self, doc: &DocId) -> Result<Option<&'static Schema>, GateError> {
+        let Some(entry) = self.charter.and_then(|c| c.documents().get(doc)) else { return Ok(None) };
+        let Some(hint) = sealed_hint(&entry.schema) else { return Ok(None) };
+        let key = self.keys.get(&entry.space, &hint).ok_or(GateError::NoKey)?;
+        // One that nobody can read is nobody's: as if there were none.
+        let name = key.open_schema(doc, &entry.schema).unwrap_or_default();
+        Ok(self.schemas.iter().find(|schema| schema.name == name).copied())
     }
 
     /// Whether a removed device's chain does not (yet) lead to this run.
@@ -80,6 +92,12 @@ impl Authority for BranchAuthority<'_> {
 
     fn key(&self, header: &Header) -> Option<&SpaceKey> {
         self.keys.get(&header.space, &header.key_epoch)
+    }
+
+    fn rights(&self, header: &Header, link: [u8; 16]) -> Result<Option<Rights>, GateError> {
+        let Some(schema) = self.schema(&header.doc)? else { return Ok(None) };
+        let author = self.charter.and_then(|c| c.author_at(header, link));
+        Ok(author.map(|author| Rights::new(schema, author)))
     }
 
     fn is_padded(&self, space: &SpaceId) -> bool {
@@ -171,7 +189,12 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn authority(&self, space: &SpaceId) -> BranchAuthority<'_> {
-        BranchAuthority { charter: self.branch_charter(space), keys: &self.keys, linked: &self.linked }
+        BranchAuthority {
+            charter: self.branch_charter(space),
+            keys: &self.keys,
+            linked: &self.linked,
+            schemas: self.config.schemas,
+        }
     }
 
     /// What people call a device, if this device may know.

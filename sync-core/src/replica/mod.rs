@@ -48,6 +48,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::document::{HashPrefix, Path, Typing};
+use crate::gate::rights::Schema;
 use crate::store::{Store, StoreError, Table};
 pub use charter::SpaceOptions;
 use documents::OpenDocument;
@@ -79,11 +80,19 @@ pub struct ReplicaConfig {
     pub events_max: usize,
     /// How many bytes of runs a document gathers after its last snapshot before its author makes one.
     pub snapshot_tail_bytes_min: usize,
+    /// The kinds of documents whose fields have rules. An app must keep all that it ever had: devices that do not know a
+    /// schema show what others refuse.
+    pub schemas: &'static [&'static Schema],
 }
 
 impl Default for ReplicaConfig {
     fn default() -> Self {
-        Self { open_documents_bytes_max: 16 << 20, events_max: 4_096, snapshot_tail_bytes_min: 16 << 10 }
+        Self {
+            open_documents_bytes_max: 16 << 20,
+            events_max: 4_096,
+            snapshot_tail_bytes_min: 16 << 10,
+            schemas: &[],
+        }
     }
 }
 

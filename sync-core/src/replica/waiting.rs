@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinh_proto::ids::{ActorId, ChangeHash, KeyEpoch, SpaceId};
+use dinh_proto::ids::{ActorId, ChangeHash, ItemId, KeyEpoch, SpaceId};
 use dinh_proto::limits;
 
 /// What a run lacks.
@@ -15,6 +15,8 @@ pub(super) enum Need {
     Number(ActorId, u64),
     /// The key that its payload is encrypted under.
     Key(SpaceId, KeyEpoch),
+    /// A change that lets it in: its author may not write what it writes.
+    Release(ItemId),
 }
 
 impl Need {
@@ -25,6 +27,7 @@ impl Need {
             Self::Change(hash) => first(&hash.0),
             Self::Number(actor, seq) => first(&actor.0) ^ seq.wrapping_mul(0x9e37_79b9_7f4a_7c15),
             Self::Key(space, epoch) => first(&space.0) ^ first(&epoch.0),
+            Self::Release(item) => first(&item.0),
         }
     }
 }

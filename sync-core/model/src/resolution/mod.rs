@@ -1,0 +1,3 @@
+//! Resolutions.
+
+pub mod state;

@@ -1,0 +1,235 @@
+//! The fold of a resolution's events: one answer for a set of events, whatever the order; what counts goes on counting.
+
+use std::collections::BTreeSet;
+
+use dinh_core::document::Value;
+use dinh_model::lifecycle::{Event, Folded, Illegal, RESOLVE, Status, fold};
+use dinh_model::resolution::state::{ResolutionLife, State};
+use proptest::prelude::*;
+
+fn event(id: &str, kind: &str, after: &[&str], data: &[(&str, &str)]) -> Event {
+    Event {
+        id: id.to_owned(),
+        kind: kind.to_owned(),
+        by: "00".to_owned(),
+        at: 0,
+        after: after.iter().map(|s| (*s).to_owned()).collect(),
+        data: data.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect(),
+    }
+}
+
+fn folded(events: &[Event]) -> Folded<State> {
+    fold::<ResolutionLife>(events)
+}
+
+/// From the draft to the debate: `a` to `c`.
+fn tabled() -> Vec<Event> {
+    vec![
+        event("a", "committee_review", &[], &[]),
+        event("b", "consulting", &["a"], &[("heads", "h1")]),
+        event("c", "tabled", &["b"], &[("heads", "h1"), ("meeting", "m")]),
+    ]
+}
+
+fn adopted(id: &str, after: &[&str], heads: &str) -> Event {
+    event(id, "adopted", after, &[("heads", heads), ("vote", "v"), ("result", "carried")])
+}
+
+#[test]
+fn a_vote_is_on_what_was_debated_last() {
+    let mut events = tabled();
+    events.push(event("d", "amended_on_floor", &["c"], &[("heads", "h2")]));
+    let mut old = events.clone();
+    old.push(adopted("e", &["d"], "h1"));
+    let found = folded(&old);
+    assert_eq!(found.status, Status::In(State::Tabled));
+    assert!(matches!(found.not_counted["e"], Illegal::Guard { .. }));
+    events.push(adopted("e", &["d"], "h2"));
+    assert_eq!(folded(&events).status, Status::In(State::Adopted));
+    // One who has not heard of the amendment votes on what it knows: that counts where it was made.
+    let mut concurrent = tabled();
+    concurrent.push(event("d", "amended_on_floor", &["c"], &[("heads", "h2")]));
+    concurrent.push(adopted("e", &["c"], "h1"));
+    assert_eq!(folded(&concurrent).status, Status::In(State::Adopted));
+}
+
+#[test]
+fn a_vote_holds_against_a_withdrawal_that_did_not_know_of_it() {
+    let mut events = tabled();
+    events.push(adopted("d", &["c"], "h1"));
+    events.push(event("w", "withdrawn", &["b"], &[]));
+    let found = folded(&events);
+    assert_eq!(found.status, Status::In(State::Adopted));
+    assert!(found.not_counted.is_empty());
+    assert_eq!(found.heads, ["d", "w"]);
+}
+
+#[test]
+fn contradictions_are_disputed_until_one_chooses() {
+    let mut events = tabled();
+    events.push(event("x", "deferred", &["c"], &[]));
+    events.push(event("y", "rejected", &["c"], &[("vote", "v")]));
+    assert_eq!(folded(&events).status, Status::In(State::Rejected), "a vote holds");
+    events.pop();
+    events.push(adopted("y", &["c"], "h1"));
+    events.push(event("z", "rejected", &["c"], &[("vote", "v2")]));
+    let found = folded(&events);
+    assert_eq!(
+        found.status,
+        Status::Disputed(vec![("y".into(), State::Adopted), ("z".into(), State::Rejected)])
+    );
+    // Nothing goes on before it is settled.
+    events.push(event("i", "issued", &["x", "y", "z"], &[("number", "23"), ("date", "2026-12-05")]));
+    assert_eq!(folded(&events).not_counted["i"], Illegal::Disputed);
+    events.push(event("r", RESOLVE, &["x", "y", "z"], &[("choose", "y")]));
+    assert_eq!(folded(&events).status, Status::In(State::Adopted));
+    events.push(event("j", "issued", &["r"], &[("number", "23"), ("date", "2026-12-05")]));
+    assert_eq!(folded(&events).status, Status::In(State::Issued));
+    // Two who settle it differently, each alone, dispute again.
+    events.push(event("q", RESOLVE, &["x", "y", "z"], &[("choose", "z")]));
+    let found = folded(&events);
+    assert_eq!(found.status, Status::In(State::Issued), "it went on from the first");
+    events.retain(|e| e.id != "j");
+    assert!(matches!(folded(&events).status, Status::Disputed(_)));
+    assert_eq!(folded(&[event("r", RESOLVE, &[], &[])]).not_counted["r"], Illegal::NothingToSettle);
+}
+
+#[test]
+fn the_same_step_by_two_is_one_step() {
+    let mut events = tabled();
+    events.push(event("b2", "consulting", &["a"], &[("heads", "h1")]));
+    assert_eq!(folded(&events).status, Status::In(State::Tabled), "the other has not heard that it went on");
+}
+
+#[test]
+fn what_lacks_its_past_waits_and_circles_do_not_count() {
+    let events = [
+        event("a", "committee_review", &["b"], &[]),
+        event("b", "committee_review", &["a"], &[]),
+        event("c", "drafting", &["gone"], &[]),
+        event("d", "drafting", &["c"], &[]),
+        event("e", "drafting", &["e"], &[]),
+    ];
+    let found = folded(&events);
+    assert_eq!(found.status, Status::In(State::Drafting));
+    assert_eq!(found.waiting, BTreeSet::from(["c".to_owned(), "d".to_owned()]));
+    assert_eq!(found.not_counted.len(), 3);
+    assert!(found.counted.is_empty() && found.heads.is_empty());
+}
+
+const KINDS: [&str; 14] = [
+    "committee_review",
+    "consulting",
+    "drafting",
+    "tabled",
+    "amended_on_floor",
+    "adopted",
+    "rejected",
+    "deferred",
+    "withdrawn",
+    "issued",
+    "in_force",
+    "completed",
+    "superseded",
+    RESOLVE,
+];
+
+/// What phones wrote, some of them apart from the others: each event after what its writer had seen.
+fn histories() -> impl Strategy<Value = Vec<Event>> {
+    let act = (0..4usize, 0..KINDS.len(), 0..3u8, any::<bool>());
+    proptest::collection::vec(act, 1..40).prop_map(|acts| {
+        let mut events: Vec<Event> = Vec::new();
+        let mut seen: [BTreeSet<String>; 4] = Default::default();
+        for (n, (phone, kind, heads, meet)) in acts.into_iter().enumerate() {
+            if meet {
+                let other = (phone + 1) % 4;
+                let both: BTreeSet<String> = seen[phone].union(&seen[other]).cloned().collect();
+                (seen[phone], seen[other]) = (both.clone(), both);
+            }
+            let known: Vec<Event> = events.iter().filter(|e| seen[phone].contains(&e.id)).cloned().collect();
+            let now = folded(&known);
+            let choose = match &now.status {
+                Status::Disputed(among) => among[0].0.clone(),
+                Status::In(_) => String::new(),
+            };
+            // Half of the time a step that follows.
+            let follows = match now.status.state() {
+                Some(State::Drafting) => "committee_review",
+                Some(State::CommitteeReview) => "consulting",
+                Some(State::Consulting) => "tabled",
+                Some(State::Tabled) => "adopted",
+                Some(State::Adopted) => "issued",
+                Some(State::Issued) => "in_force",
+                None => RESOLVE,
+                _ => "drafting",
+            };
+            let kind = if n % 2 == 0 { follows } else { KINDS[kind] };
+            let heads = format!("h{heads}");
+            let data = [
+                ("heads", heads.as_str()),
+                ("meeting", "m"),
+                ("vote", "v"),
+                ("result", "carried"),
+                ("number", "1"),
+                ("date", "d"),
+                ("by_document", "x"),
+                ("choose", choose.as_str()),
+            ];
+            let after: Vec<&str> = now.heads.iter().map(String::as_str).collect();
+            let id = format!("{:03}{phone}", (n * 37) % 1000);
+            events.push(event(&id, kind, &after, &data));
+            seen[phone].insert(id);
+        }
+        events
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 200 } else { 2_000 }))]
+
+    #[test]
+    fn any_order_gives_one_answer(events in histories(), seed in any::<u64>()) {
+        let expected = folded(&events);
+        let mut shuffled = events.clone();
+        let mut state = seed | 1;
+        for i in (1..shuffled.len()).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            shuffled.swap(i, (state >> 33) as usize % (i + 1));
+        }
+        prop_assert_eq!(folded(&shuffled), expected);
+    }
+
+    #[test]
+    fn what_counted_where_it_was_made_goes_on_counting(events in histories()) {
+        let all = folded(&events);
+        prop_assert_eq!(all.waiting.len(), 0);
+        let counted: BTreeSet<&String> = all.counted.iter().collect();
+        // With nothing but its own past, each event has the same fate.
+        for e in &events {
+            let mut past: BTreeSet<&str> = BTreeSet::new();
+            let mut open = vec![e.id.as_str()];
+            while let Some(id) = open.pop() {
+                if past.insert(id) {
+                    let found = events.iter().find(|e| e.id == id);
+                    open.extend(found.iter().flat_map(|e| &e.after).map(String::as_str));
+                }
+            }
+            let part: Vec<Event> = events.iter().filter(|e| past.contains(e.id.as_str())).cloned().collect();
+            prop_assert_eq!(folded(&part).counted.contains(&e.id), counted.contains(&e.id));
+        }
+    }
+
+    #[test]
+    fn nonsense_breaks_nothing(links in proptest::collection::vec((0..12u8, proptest::collection::vec(0..14u8, 0..4), 0..KINDS.len()), 0..16)) {
+        let events: Vec<Event> = links
+            .iter()
+            .map(|(id, after, kind)| {
+                let after: Vec<String> = after.iter().map(|n| format!("{n}")).collect();
+                event(&format!("{id}"), KINDS[*kind], &after.iter().map(String::as_str).collect::<Vec<_>>(), &[])
+            })
+            .collect();
+        let found = folded(&events);
+        let ids: BTreeSet<&String> = events.iter().map(|e| &e.id).collect();
+        prop_assert_eq!(found.counted.len() + found.not_counted.len() + found.waiting.len(), ids.len());
+    }
+}
