@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use unicode_normalization::char::{canonical_combining_class, is_combining_mark};
+use unicode_normalization::char::{canonical_combining_class, decompose_canonical, is_combining_mark};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::{letters, normal};
@@ -20,16 +20,30 @@ pub fn fold(text: &str) -> String {
 
 /// [`fold`] of a text that is clean already.
 pub(crate) fn fold_clean(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
+    // Nearly all words are base letters with marks: what is left of them composes with nothing.
+    let mut folded = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            folded.push(c.to_ascii_lowercase());
+        } else {
+            for c in c.to_lowercase() {
+                decompose_canonical(c, |c| folded.extend(plain(c)));
+            }
+        }
     }
-    text.chars()
-        .flat_map(char::to_lowercase)
-        .nfd()
-        .filter(|c| !matches!(c, '\u{300}'..='\u{36f}'))
-        .map(|c| if c == 'đ' { 'd' } else { c })
-        .nfc()
-        .collect()
+    if folded.is_ascii() {
+        return folded;
+    }
+    text.chars().flat_map(char::to_lowercase).nfd().filter_map(plain).nfc().collect()
+}
+
+/// What folding leaves of a decomposed lower-case character.
+fn plain(c: char) -> Option<char> {
+    match c {
+        '\u{300}'..='\u{36f}' => None,
+        'đ' => Some('d'),
+        _ => Some(c),
+    }
 }
 
 /// A folded text that knows where each part of it came from.

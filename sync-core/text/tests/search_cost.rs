@@ -59,7 +59,7 @@ fn time_of_a_search() {
     index.update(7, 0, &texts[8]);
     println!("one document again in {:?}", begin.elapsed());
     for query in [
-        "khe gay",
+        "khuoi lan",
         "nghị quyết tháng 12",
         "đảng viên",
         "d",

@@ -29,8 +29,8 @@ impl Fit {
 /// A query, resolved to the terms of an index.
 pub(super) struct Query {
     words: Vec<QueryWord>,
-    /// By the number of a term: a bit for each word of the query that it matches.
-    wanted: Vec<u16>,
+    /// By the number of a term: whether it matches any word.
+    wanted: Vec<bool>,
 }
 
 struct QueryWord {
@@ -40,7 +40,7 @@ struct QueryWord {
     glued: bool,
 }
 
-const _: () = assert!(QUERY_WORDS_MAX <= u16::BITS as usize, "Query::wanted has a bit for each word");
+const _: () = assert!(QUERY_WORDS_MAX <= u16::BITS as usize, "Query::candidates has a bit for each word");
 
 impl Query {
     /// None if the query has no words, or if one of them is nowhere.
@@ -49,7 +49,7 @@ impl Query {
         let mut cut = words::words(&query);
         cut.truncate(QUERY_WORDS_MAX);
         let last = cut.len().checked_sub(1)?;
-        let mut wanted = vec![0; index.uses.len()];
+        let mut wanted = vec![false; index.uses.len()];
         let mut words = Vec::with_capacity(cut.len());
         for (i, word) in cut.iter().enumerate() {
             let terms = matching_terms(word, i == last, index);
@@ -57,7 +57,7 @@ impl Query {
                 return None;
             }
             for &(term, _) in &terms {
-                wanted[term as usize] |= 1 << i;
+                wanted[term as usize] = true;
             }
             words.push(QueryWord { terms, glued: i > 0 && word.glued });
         }
@@ -84,64 +84,64 @@ impl Query {
 
     /// How well a field fits; None if letters that stand together in the query nowhere do so in the field.
     pub(super) fn rank<D, F>(&self, field: &Field<D, F>) -> Option<Rank> {
+        let found = self.found(field);
         // The worst of the best fits of each word.
         let mut worst = Fit::BEST;
-        for (from, phrase) in self.phrases() {
-            worst = worst.and(self.phrase_places(field, from, phrase).map(|(_, fit)| fit).min()?);
+        for phrase in self.phrases() {
+            worst = worst.and(phrase_places(phrase, &found).map(|(_, fit)| fit).min()?);
         }
-        let apart = !self.phrase_places(field, 0, &self.words).any(|(_, fit)| fit.is_within(worst));
+        let apart = !phrase_places(&self.words, &found).any(|(_, fit)| fit.is_within(worst));
         Some(Rank { partial: worst.partial, quality: worst.quality, apart })
     }
 
     /// The words of a field that match as well as its rank says, upward. At least one.
     pub(super) fn places<D, F>(&self, field: &Field<D, F>, rank: Rank) -> Vec<usize> {
         let worst = Fit { partial: rank.partial, quality: rank.quality };
+        let found = self.found(field);
         let mut places = Vec::new();
-        let mut take = |from: usize, phrase: &[QueryWord]| {
-            for (place, _) in self.phrase_places(field, from, phrase).filter(|&(_, fit)| fit.is_within(worst))
-            {
+        let mut take = |phrase: &[QueryWord]| {
+            for (place, _) in phrase_places(phrase, &found).filter(|&(_, fit)| fit.is_within(worst)) {
                 places.extend(place..place + phrase.len());
             }
         };
         if rank.apart {
-            self.phrases().for_each(|(from, phrase)| take(from, phrase));
+            self.phrases().for_each(take);
         } else {
-            take(0, &self.words);
+            take(&self.words);
         }
         places.sort_unstable();
         places.dedup();
         places
     }
 
-    /// The words that must stand together, each group with the number of its first word.
-    fn phrases(&self) -> impl Iterator<Item = (usize, &[QueryWord])> {
-        let mut from = 0;
-        self.words.chunk_by(|_, next| next.glued).map(move |phrase| {
-            let begin = from;
-            from += phrase.len();
-            (begin, phrase)
-        })
+    /// The words of a field that match any word of the query: their places, upward, and terms.
+    fn found<D, F>(&self, field: &Field<D, F>) -> Vec<(usize, u32)> {
+        let wanted = |&(_, &term): &(usize, &u32)| self.wanted[term as usize];
+        field.terms.iter().enumerate().filter(wanted).map(|(place, &term)| (place, term)).collect()
     }
 
-    /// Where in a field these words stand one after the other, with the worst of their fits.
-    fn phrase_places<'a, D, F>(
-        &'a self,
-        field: &'a Field<D, F>,
-        from: usize,
-        phrase: &'a [QueryWord],
-    ) -> impl Iterator<Item = (usize, Fit)> + 'a {
-        let bit = 1 << from;
-        let firsts =
-            field.terms.iter().enumerate().filter(move |&(_, &term)| self.wanted[term as usize] & bit != 0);
-        firsts.filter_map(move |(place, _)| {
-            let terms = field.terms.get(place..place + phrase.len())?;
-            let fit = phrase
-                .iter()
-                .zip(terms)
-                .try_fold(Fit::BEST, |fit, (word, &term)| Some(fit.and(word.fit(term)?)))?;
-            Some((place, fit))
-        })
+    /// The words that must stand together.
+    fn phrases(&self) -> impl Iterator<Item = &[QueryWord]> {
+        self.words.chunk_by(|_, next| next.glued)
     }
+}
+
+/// Where these words stand one after the other, with what can be said of their fits together.
+fn phrase_places<'a>(
+    phrase: &'a [QueryWord],
+    found: &'a [(usize, u32)],
+) -> impl Iterator<Item = (usize, Fit)> + 'a {
+    found.windows(phrase.len()).filter_map(move |window| {
+        let first = window[0].0;
+        if window[window.len() - 1].0 - first + 1 != window.len() {
+            return None;
+        }
+        let fit = phrase
+            .iter()
+            .zip(window)
+            .try_fold(Fit::BEST, |fit, (word, &(_, term))| Some(fit.and(word.fit(term)?)))?;
+        Some((first, fit))
+    })
 }
 
 impl QueryWord {

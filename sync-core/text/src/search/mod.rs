@@ -11,7 +11,7 @@
 //!
 //! Six bytes per word of text (its term, its place) are most of it; the text itself is not kept. A term costs about 100
 //! bytes, and a branch's minutes have few thousand different ones. Measured on Vietnamese minutes
-//! (`tests/search_cost.rs`): 1.6 bytes per byte of text for a branch-year of 140 documents.
+//! (`tests/search_cost.rs`): 1.4 bytes per byte of text for a branch-year of 140 documents.
 
 mod matching;
 mod place;

@@ -1,6 +1,5 @@
 //! How a text is cut into the words by which it is found.
 
-use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
 use crate::{fold, normal};
@@ -82,8 +81,9 @@ impl Cutter {
         if chars.is_empty() {
             return;
         }
-        let exact: String =
-            normal::nfc(&chars).chars().take(WORD_CHARS_MAX).flat_map(char::to_lowercase).nfc().collect();
+        let lower: String =
+            normal::nfc(&chars).chars().take(WORD_CHARS_MAX).flat_map(char::to_lowercase).collect();
+        let exact = normal::nfc(&lower).into_owned();
         let folded = fold::fold_clean(&exact);
         if folded.is_empty() {
             return;
