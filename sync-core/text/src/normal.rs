@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 /// The text in NFC. Costs one pass and no memory when it is NFC already.
@@ -19,7 +20,8 @@ pub fn nfc(text: &str) -> Cow<'_, str> {
 ///
 /// The zero width space, joiner and non-joiner (U+200B-U+200D) **stay where they mean something**: between two characters
 /// of which neither is of the Latin, Greek or Cyrillic script or common punctuation. In Khmer they end words and join
-/// letters, in the scripts of India they choose the form of a letter, and in emoji they make one picture of several.
+/// letters, in the scripts of India they choose the form of a letter, and in emoji they make one picture of several. (A
+/// combining mark counts as of the letter before it.)
 ///
 /// Other default-ignorable characters (variation selectors, Hangul fillers, Khmer inherent vowels, tags) stay: nobody
 /// types them by accident.
@@ -29,35 +31,37 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_accidental) {
         return text;
     }
-    let kept: String = kept(&text).into_iter().map(|(_, c)| c).collect();
+    let kept = kept(&text);
     // What stood on both sides of a dropped character may compose.
     if is_nfc(&kept) { Cow::Owned(kept) } else { Cow::Owned(kept.nfc().collect()) }
 }
 
-/// The characters of a text that [`clean`] keeps, each with where it begins in UTF-16. The text is NFC.
-pub(crate) fn kept(text: &str) -> Vec<(usize, char)> {
-    let mut kept = Vec::with_capacity(text.len());
+/// What [`clean`] keeps of a text in NFC.
+fn kept(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
     // Joiners since the last character that stays, for which the next one decides.
-    let mut waiting: Vec<(usize, char)> = Vec::new();
+    let mut waiting = String::new();
     let mut before: Option<char> = None;
-    let mut at = 0;
     for c in text.chars() {
         if !is_accidental(c) {
-            if before.is_some_and(takes_joiners) && takes_joiners(c) {
-                kept.append(&mut waiting);
+            // A mark is of the letter before it, whatever other marks normalisation puts between.
+            let begins = canonical_combining_class(c) == 0;
+            if before.is_some_and(takes_joiners) && (!begins || takes_joiners(c)) {
+                kept.push_str(&waiting);
             }
             waiting.clear();
-            kept.push((at, c));
-            before = Some(c);
+            kept.push(c);
+            if begins {
+                before = Some(c);
+            }
         } else if is_joiner(c) {
-            waiting.push((at, c));
+            waiting.push(c);
         }
-        at += c.len_utf16();
     }
     kept
 }
 
-/// Whether [`clean`] drops this character, unless it is a joiner in its place.
+/// Whether this is invisible and comes by accident; [`clean`] drops it, unless it is a joiner in its place.
 pub(crate) fn is_accidental(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
@@ -104,6 +108,8 @@ mod tests {
             // At the ends of a text nothing joins.
             ("\u{200d}ក\u{200d}", "ក"),
             ("ក\u{200d}a", "កa"),
+            // A mark of one script after a letter of another, which normalisation moves.
+            ("\u{301}\u{200b}\u{17d2}\u{200b}\u{590}", "\u{17d2}\u{301}\u{590}"),
         ];
         for (text, expected) in cases {
             assert_eq!(clean(text), expected, "{text:?}");

@@ -84,7 +84,7 @@ impl Cutter {
         let lower: String =
             normal::nfc(&chars).chars().take(WORD_CHARS_MAX).flat_map(char::to_lowercase).collect();
         let exact = normal::nfc(&lower).into_owned();
-        let folded = fold::fold_clean(&exact);
+        let folded = fold::fold_visible(&exact);
         if folded.is_empty() {
             return;
         }
