@@ -169,6 +169,7 @@ mod tests {
             "KHẨN",
             "DẤU MẬT",
             "MẬT: không",
+            "Ghi chú: MẬT",
             "MẬT, TỐI MẬT",
             "NÀ MẬN",
             "",

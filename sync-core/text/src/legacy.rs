@@ -265,6 +265,9 @@ mod tests {
             "Ê̆a H'leo, Čư̆ M'gar",
             "កម្ពុជា",
             "bé",
+            // One word may be a sign, and few among many are quoted.
+            "x·",
+            "prévu déjà à l'été, Genève: x· §¶ng",
             "",
         ];
         for text in include_str!("../testdata/village.txt").lines().chain(others) {

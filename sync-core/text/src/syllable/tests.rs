@@ -103,7 +103,8 @@ fn ordinary_text_is_not_keys() {
     let others = [
         include_str!("../../testdata/english.txt"),
         "Wi-Fi, SMS, website, email, file PDF, Zalo, Facebook, Viettel, smartphone, QR, OTP, USB, xoong, boong, Google",
-        "12-NQ/CB, 42-HD/BTCTW, m2, km2, A4, B52, F0, ĐT767, s1b1, co65, 4G, QL3B, xã 135, tổ 7, 03/12/2026, H5N1, VTV1, c19a2",
+        "12-NQ/CB, 42-HD/BTCTW, m2, km2, A4, B52, F0, phong6, khoa8, ĐT767, s1b1, co65, 4G, QL3B, xã 135, tổ 7, 03/12/2026, H5N1, VTV1, c19a2",
+        "quoong",
         "BCH, MTTQ, UBND, HĐND, TTg, CCCD, BHXH, CLB, HTX, ĐHĐB, DDoS",
         "Ê̆a H'leo, Čư̆ M'gar, Krông Ƀuk, Ma Seo Phử, Giàng A Sử, Y Bhăm Niê, Hlaang",
         "résumé, café, Élysée, Müller",
