@@ -153,6 +153,7 @@ fn what_is_not_ones_own_to_write_is_refused_at_once_with_the_reason() {
     // An entry is complete when it is made, whoever comes.
     assert!(says(hall.put(MEMBER, &path!["events", "e2", "more"], true)).contains("complete"));
     assert!(says(hall.put(SECRETARY, &path!["events", "e3", "kind"], "open")).contains("never changed"));
+    hall.sync();
     hall.put(RECORDER, &own(MEMBER, "marks"), true).unwrap();
     hall.sync();
     for i in 0..4 {
