@@ -6,7 +6,7 @@
 mod small_relay;
 
 use dinh_core::document::{Path, Value};
-use dinh_core::gate::rights::{How, Rule, Says, Schema, Step, Who};
+use dinh_core::gate::rights::{How, Rule, Says, Schema, Seal, Step, Who};
 use dinh_core::path;
 use dinh_core::replica::{Event, Now, Replica, ReplicaConfig, ReplicaError};
 use dinh_core::store::MemoryStore;
@@ -19,6 +19,7 @@ static LEDGER: Schema = Schema {
     name: "test.ledger/1",
     rules: &[
         Rule::new(&[Step::Key("title")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key("seal"), Step::Rest], Who::SECRETARY, How::Once),
         Rule::new(&[Step::Key("text"), Step::Rest], Who::OFFICERS.or(Who::RECORDER), How::Free),
         Rule::new(&[Step::Key("marks"), Step::Own, Step::Rest], Who::MEMBERS, How::Free),
         Rule::new(&[Step::Key("marks"), Step::Any, Step::Rest], Who::RECORDER, How::Free),
@@ -29,6 +30,7 @@ static LEDGER: Schema = Schema {
         Rule::new(&[Step::Key("events"), Step::Any, Step::Rest], Who::MEMBERS, How::Entry),
     ],
     others: Who::OFFICERS,
+    seal: Some(Seal { key: "seal", frozen: &["text", "title"] }),
 };
 
 static SCHEMAS: &[&Schema] = &[&LEDGER];
@@ -243,4 +245,37 @@ fn a_role_that_comes_or_goes_is_judged_where_it_was_held() {
         assert_eq!(hall.get(i, &path!["text"]), Some(Value::from("sau")), "phone {i}");
         assert_eq!(hall.hash(i), hash);
     }
+}
+
+#[test]
+fn who_knows_of_the_seal_changes_nothing_that_it_froze_and_who_does_not_is_heard_late() {
+    let mut hall = Hall::new();
+    let doc = hall.doc;
+    // The recorder is away and writes on; the secretary seals.
+    hall.put(RECORDER, &path!["text"], "chưa biết niêm phong").unwrap();
+    let now = hall.now();
+    hall.phones[SECRETARY].edit(now, &doc, None, |e| e.put(&path!["seal"], "đã niêm phong")).unwrap();
+    let why = hall.put(SECRETARY, &path!["text"], "sửa sau").unwrap_err().to_string();
+    assert!(why.contains("sealed"), "{why}");
+    let why = hall.put(SECRETARY, &path!["seal"], "khác").unwrap_err().to_string();
+    assert!(why.contains("never changed"), "{why}");
+    hall.put(MEMBER, &own(MEMBER, "marks"), true).unwrap();
+    hall.sync();
+    // An app without the rules goes on although it knows.
+    hall.put(FORGER, &path!["text"], "bất chấp").unwrap();
+    hall.sync();
+    let hash = hall.hash(SECRETARY);
+    for i in [SECRETARY, RECORDER, MEMBER] {
+        assert_eq!(
+            hall.get(i, &path!["text"]),
+            Some(Value::from("chưa biết niêm phong")),
+            "kept: it is late"
+        );
+        assert_eq!(hall.get(i, &own(MEMBER, "marks")), Some(Value::Bool(true)), "not frozen");
+        assert_eq!(hall.hash(i), hash);
+        let denied = hall.phones[i].denied_runs(&doc).unwrap();
+        assert_eq!(denied.len(), 1);
+        assert!(denied[0].denied.to_string().contains("sealed"));
+    }
+    assert!(hall.put(RECORDER, &path!["text"], "nữa").unwrap_err().to_string().contains("sealed"));
 }

@@ -29,6 +29,7 @@ pub static SCHEMA: Schema = Schema {
         Rule::new(&[Step::Key("left_at"), Step::Rest], KEEPERS, How::Free),
     ],
     others: KEEPERS,
+    seal: None,
 };
 
 /// How somebody checked in.

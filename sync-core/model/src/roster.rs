@@ -20,6 +20,7 @@ pub static SCHEMA: Schema = Schema {
         Rule::new(&[Step::Key("source"), Step::Rest], Who::OFFICERS, How::Free),
     ],
     others: Who::OFFICERS,
+    seal: None,
 };
 
 /// What a member is to the branch.

@@ -111,6 +111,8 @@ pub struct Past {
     pub(super) rows: Vec<Row>,
     keys: BTreeMap<Box<str>, u32>,
     key_names: Vec<Box<str>>,
+    /// The rows that write to the root map.
+    root_rows: Vec<u32>,
 }
 
 /// How much a [`Past`] held at one time.
@@ -172,11 +174,15 @@ impl Past {
     /// Forgets every change that came after `mark`.
     pub fn rollback(&mut self, mark: Mark) {
         while self.changes.len() > mark.0 {
-            let Some(change) = self.changes.pop() else { return };
+            let Some(change) = self.changes.pop() else { break };
             self.rows.truncate(change.first_row as usize);
             self.change_numbers.remove(&change.hash);
             self.clocks.remove(&(self.changes.len() as u32));
             self.actors[change.actor as usize].changes.pop();
+        }
+        let rows = self.rows.len();
+        while self.root_rows.last().is_some_and(|row| *row as usize >= rows) {
+            self.root_rows.pop();
         }
     }
 
@@ -286,6 +292,9 @@ impl Past {
             row.depth = self.depth(row.key) + 1;
             row.jump = self.jump_from(row.key);
         }
+        if row.object == ROOT {
+            self.root_rows.push(self.rows.len() as u32);
+        }
         self.rows.push(row);
         if let Some(change) = self.changes.last_mut() {
             change.ops += 1;
@@ -340,6 +349,19 @@ impl Past {
             place = if self.depth(jump) >= depth { jump } else { self.parent(place) };
         }
         place
+    }
+
+    /// Whether something wrote to this key of the root map that the newest change knew of.
+    pub(super) fn newest_knows(&self, key: &str) -> bool {
+        let Some(key) = self.key_of(key) else { return false };
+        let Some(newest) = self.changes.len().checked_sub(1) else { return false };
+        let Some(clock) = self.clocks.get(&(newest as u32)) else { return false };
+        let first_row = self.changes[newest].first_row;
+        self.root_rows.iter().take_while(|row| **row < first_row).any(|row| {
+            let after = self.changes.partition_point(|c| c.first_row <= *row);
+            let change = &self.changes[after.saturating_sub(1)];
+            self.rows[*row as usize].key == key && clock.get(change.actor) >= change.seq
+        })
     }
 
     /// Counter and actor of the operation at a place that is not the head.

@@ -145,6 +145,17 @@ pub struct Schema {
     pub rules: &'static [Rule],
     /// Who writes what no rule is about.
     pub others: Who,
+    /// What a seal freezes, if documents of this kind are sealed.
+    pub seal: Option<Seal>,
+}
+
+/// A place at the root that is written once, and what nobody writes any more who knows that it was.
+#[derive(Debug, Clone, Copy)]
+pub struct Seal {
+    /// The key of the seal.
+    pub key: &'static str,
+    /// The keys at the root under which everything is frozen then.
+    pub frozen: &'static [&'static str],
 }
 
 /// Why a change may not write what it writes.
@@ -195,6 +206,7 @@ impl Rights {
         let own = self.author.member.to_string();
         let first = past.rows.len() - change.operations.len();
         let mut released = Vec::new();
+        let seal = self.schema.seal.filter(|seal| past.newest_knows(seal.key));
         // Characters of one text follow each other: what was said of the first goes for the others.
         let mut same: Option<(u32, bool)> = None;
         for (n, op) in change.operations.iter().enumerate() {
@@ -205,12 +217,13 @@ impl Rights {
                 continue;
             }
             let path = past.place(first + n);
-            self.judge_op(op, &path, &own, row.object as usize > first).map_err(|why| Denied {
-                schema: self.schema.name,
-                op: n,
-                path: written(&path),
-                why,
-            })?;
+            let frozen =
+                |seal: &Seal| matches!(path.first(), Some(Part::Key(key)) if seal.frozen.contains(key));
+            let judged = match seal.as_ref().filter(|seal| frozen(seal)) {
+                Some(_) => Err("the document is sealed".to_owned()),
+                None => self.judge_op(op, &path, &own, row.object as usize > first),
+            };
+            judged.map_err(|why| Denied { schema: self.schema.name, op: n, path: written(&path), why })?;
             if let [Part::Key(RELEASED), Part::Key(id)] = path[..]
                 && let Some(id) = item_id(id)
             {
