@@ -175,7 +175,8 @@ impl Attendance {
     /// Reads it.
     #[must_use]
     pub fn read(fields: &Fields<'_, '_>) -> Self {
-        let all: BTreeSet<MemberId> = FIELDS.iter().flat_map(|field| fields.members(&path![*field])).collect();
+        let all: BTreeSet<MemberId> =
+            FIELDS.iter().flat_map(|field| fields.members(&path![*field])).collect();
         let mark = |value: &Value| {
             let name = value.as_str()?;
             Mark::ALL.into_iter().find(|mark| mark.name() == name)
@@ -213,12 +214,15 @@ impl Attendance {
             u32::try_from(people.iter().filter(|(id, p)| f(id, p)).count()).unwrap_or(u32::MAX)
         };
         let marked = |mark: Mark| number(&|id, _| marks.get(id) == Some(&mark));
-        let guests = marks.iter().filter(|(id, m)| **m == Mark::TemporarilyHere && !people.contains_key(id)).count();
+        let guests =
+            marks.iter().filter(|(id, m)| **m == Mark::TemporarilyHere && !people.contains_key(id)).count();
         Summary {
             total: number(&|_, _| true),
             official: number(&|_, p| p.standing.is_official()),
             probationary: number(&|_, p| !p.standing.is_official()),
-            present_official: number(&|id, p| p.standing.is_official() && marks.get(id) == Some(&Mark::Present)),
+            present_official: number(&|id, p| {
+                p.standing.is_official() && marks.get(id) == Some(&Mark::Present)
+            }),
             present_probationary: number(&|id, p| {
                 !p.standing.is_official() && marks.get(id) == Some(&Mark::Present)
             }),
@@ -252,8 +256,7 @@ pub fn check_in(edit: &mut Edit<'_>, me: &Me, member: &MemberId, way: Way) -> Re
     if edit.view().get(&place).is_some() {
         return Ok(());
     }
-    let fields =
-        [("at".to_owned(), Value::Timestamp(me.now)), ("way".to_owned(), Value::from(way.name()))];
+    let fields = [("at".to_owned(), Value::Timestamp(me.now)), ("way".to_owned(), Value::from(way.name()))];
     edit.put(&place, Value::Map(fields.into()))
 }
 

@@ -124,7 +124,8 @@ impl<'a, 'd> Fields<'a, 'd> {
     pub fn register<T>(&self, path: &Path, read: impl Fn(&Value) -> Option<T>) -> Register<T> {
         let all = self.view.conflicts(path).into_iter();
         Register(
-            all.filter_map(|c| Some(Written { value: read(&c.value)?, by: self.writers.of(&c.actor) })).collect(),
+            all.filter_map(|c| Some(Written { value: read(&c.value)?, by: self.writers.of(&c.actor) }))
+                .collect(),
         )
     }
 

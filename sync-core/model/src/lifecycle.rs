@@ -15,8 +15,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use dinh_core::document::Value;
+use dinh_core::document::{Edit, EditError, ReadDoc, Value, View};
+use dinh_core::path;
 use serde::Serialize;
+
+use crate::me::Me;
 
 /// The kind of event that settles a dispute; its data names the event that holds under `choose`.
 pub const RESOLVE: &str = "resolve";
@@ -45,6 +48,45 @@ impl Event {
     pub fn text(&self, key: &str) -> Option<&str> {
         self.data.get(key).and_then(Value::as_str).filter(|text| !text.trim().is_empty())
     }
+}
+
+/// The map that holds a document's events.
+pub const EVENTS: &str = "events";
+
+/// Writes an event after those that nothing follows.
+///
+/// # Errors
+/// If this device may not, or the document has no events.
+pub fn write(
+    edit: &mut Edit<'_>,
+    me: &mut Me,
+    kind: &str,
+    after: &[String],
+    data: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Result<String, EditError> {
+    let mut fields: BTreeMap<String, Value> = data.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+    fields.insert("kind".to_owned(), kind.into());
+    fields.insert("by".to_owned(), me.key().into());
+    fields.insert("at".to_owned(), Value::Timestamp(me.now));
+    fields.insert("after".to_owned(), Value::List(after.iter().map(|id| id.as_str().into()).collect()));
+    let id = me.new_id();
+    edit.put(&path![EVENTS, id.as_str()], Value::Map(fields))?;
+    Ok(id)
+}
+
+/// Reads a document's events; what is none (a newer app's) is passed over.
+pub fn read<D: ReadDoc>(view: &View<'_, D>) -> Vec<Event> {
+    let ids = view.keys(&path![EVENTS]).into_iter();
+    ids.filter_map(|id| {
+        let Value::Map(mut data) = view.get(&path![EVENTS, id.as_str()])? else { return None };
+        let kind = data.remove("kind")?.as_str()?.to_owned();
+        let by = data.remove("by")?.as_str()?.to_owned();
+        let Some(Value::Timestamp(at)) = data.remove("at") else { return None };
+        let Some(Value::List(after)) = data.remove("after") else { return None };
+        let after = after.iter().map(|id| id.as_str().map(str::to_owned)).collect::<Option<_>>()?;
+        Some(Event { id, kind, by, at, after, data })
+    })
+    .collect()
 }
 
 /// Why an event does not count.

@@ -163,7 +163,10 @@ impl std::fmt::Display for BadCount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::MoreThanBase { votes, base } => {
-                write!(f, "{votes} votes were counted, but only {base} may vote: count again, or correct who is here")
+                write!(
+                    f,
+                    "{votes} votes were counted, but only {base} may vote: count again, or correct who is here"
+                )
             }
             Self::Ballots(what) | Self::Method(what) => f.write_str(what),
         }
@@ -231,7 +234,9 @@ mod tests {
         let ballots = |issued, returned, valid| Some(Ballots { issued, returned, valid });
         let secret = |b: Option<Ballots>| check(Method::SecretBallot, &tally, b.as_ref(), &base);
         assert_eq!(secret(ballots(14, 14, 13)), Ok(()));
-        for wrong in [None, ballots(16, 14, 13), ballots(13, 14, 13), ballots(14, 12, 13), ballots(14, 14, 14)] {
+        for wrong in
+            [None, ballots(16, 14, 13), ballots(13, 14, 13), ballots(14, 12, 13), ballots(14, 14, 14)]
+        {
             assert!(secret(wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(check(Method::ShowOfHands, &tally, None, &base), Ok(()));

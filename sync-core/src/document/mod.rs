@@ -25,8 +25,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use automerge::transaction::CommitOptions;
-use automerge::{ActorId, Automerge, Change, LoadOptions, ReadDoc, TextEncoding};
+use automerge::{ActorId, Automerge, Change, LoadOptions, TextEncoding};
 use serde::Serialize;
+
+/// What a [`View`] reads from: a document, or an edit in progress.
+pub use automerge::ReadDoc;
 
 pub use self::edit::{DEPTH_MAX, Edit, Expand};
 pub use self::error::{DocumentError, EditError};

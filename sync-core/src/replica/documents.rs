@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
+use dinh_proto::charter::AuthorAt;
 use dinh_proto::codec::{Reader, Write};
 use dinh_proto::ids::{ActorId, Author, DocId, ItemId};
 use dinh_proto::item::Item;
@@ -192,6 +193,19 @@ impl<S: Store> Replica<S> {
             edit.put(&map.join(key), true)
         })?;
         Ok(())
+    }
+
+    /// Who wrote in a document under which actor id, as far as their items are here.
+    pub fn authors(&self, doc: &DocId) -> BTreeMap<ActorId, Author> {
+        let space = self.space_of(doc);
+        let chains = self.held.keys().chain(self.covered.keys()).filter(|chain| Some(chain.space) == space);
+        let authors = chains.map(|chain| chain.author).chain([self.own_author()]);
+        authors.map(|a| (ActorId::derive(doc, &a.device, &a.session), a)).collect()
+    }
+
+    /// What this device's member is to a document now; `None` if the charter does not know the device.
+    pub fn author_now(&self, doc: &DocId) -> Option<AuthorAt> {
+        self.branch_charter(&self.space_of(doc)?)?.author_now(&self.device, doc)
     }
 
     /// The name of a document's schema, if it has one that this app knows and can read.

@@ -1,0 +1,166 @@
+//! A branch with a phone for each member, and a relay.
+
+#![allow(dead_code, clippy::unwrap_used, reason = "each test uses a part of this")]
+
+#[path = "../../../tests/small_relay/mod.rs"]
+mod small_relay;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dinh_core::document::{Edit, EditError};
+use dinh_core::gate::rights::Schema;
+use dinh_core::replica::{Now, Replica, ReplicaConfig, ReplicaError};
+use dinh_core::store::MemoryStore;
+use dinh_model::attendance::{self, Attendance};
+use dinh_model::field::{Fields, Writers as FieldWriters};
+use dinh_model::me::Me;
+use dinh_model::minutes::{self, Minutes};
+use dinh_model::outline;
+use dinh_model::roster::{self, Roster};
+use dinh_model::seal::{self, Seal, Verified};
+use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
+use dinh_proto::ids::{DocId, MemberId, SpaceId};
+use dinh_proto::keys::{DeviceKey, SignKey};
+use small_relay::{SmallRelay, at};
+
+pub(crate) const SECRETARY: usize = 0;
+pub(crate) const RECORDER: usize = 1;
+
+static SCHEMAS: &[&Schema] = &[&minutes::SCHEMA, &attendance::SCHEMA, &roster::SCHEMA];
+
+pub(crate) struct Village {
+    relay: SmallRelay,
+    pub phones: Vec<Replica<MemoryStore>>,
+    pub branch: SpaceId,
+    space: SpaceId,
+    away: BTreeSet<usize>,
+    clock: u64,
+}
+
+pub(crate) fn who(i: usize) -> MemberId {
+    MemberId([i as u8 + 1; 16])
+}
+
+impl Village {
+    /// A secretary, and members with these roles.
+    pub(crate) fn new(roles: &[Role]) -> Self {
+        let phone = |i: usize| {
+            let config = ReplicaConfig { schemas: SCHEMAS, ..ReplicaConfig::default() };
+            let seed = [i as u8 + 1; 32];
+            Replica::open(MemoryStore::new(), DeviceKey::from_seed(&seed), config, seed).unwrap()
+        };
+        let mut phones: Vec<_> = (0..=roles.len()).map(phone).collect();
+        let branch = phones[0].found_branch(&SignKey::from_seed(&[200; 32]), who(0), "thư ký").unwrap();
+        for (i, role) in roles.iter().enumerate() {
+            let request = JoinRequest::new(&DeviceKey::from_seed(&[i as u8 + 2; 32]));
+            phones[0].admit_device(branch, who(i + 1), *role, request, "máy").unwrap();
+        }
+        let space = phones[0].create_space(branch, Audience::Everyone).unwrap();
+        let invitation = phones[0].invitation(branch).unwrap();
+        for phone in &mut phones[1..] {
+            phone.join(&invitation).unwrap();
+        }
+        Self { relay: SmallRelay::default(), phones, branch, space, away: BTreeSet::new(), clock: 0 }
+    }
+
+    fn now(&mut self) -> Now {
+        self.clock += 10;
+        at(self.clock)
+    }
+
+    pub(crate) fn sync(&mut self) {
+        for _ in 0..3 {
+            for i in 0..self.phones.len() {
+                let now = self.now();
+                if !self.away.contains(&i) {
+                    self.relay.meet(&mut self.phones[i], now);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn leave(&mut self, i: usize) {
+        self.away.insert(i);
+    }
+
+    pub(crate) fn come_back(&mut self, i: usize) {
+        self.away.remove(&i);
+    }
+
+    pub(crate) fn create(&mut self, i: usize, writers: Writers, schema: &Schema) -> DocId {
+        self.phones[i].create_document_with(self.space, writers, schema.name).unwrap()
+    }
+
+    pub(crate) fn try_act<R>(
+        &mut self,
+        i: usize,
+        doc: &DocId,
+        f: impl FnOnce(&mut Edit<'_>, &mut Me) -> Result<R, EditError>,
+    ) -> Result<R, ReplicaError> {
+        let now = self.now();
+        let author = self.phones[i].author_now(doc).unwrap();
+        let mut seed = [i as u8; 16];
+        seed[8..].copy_from_slice(&self.clock.to_le_bytes());
+        let mut me = Me::new(&author, now.wall.0 as i64, seed);
+        self.phones[i].edit(now, doc, None, |edit| f(edit, &mut me)).map(|(result, _)| result)
+    }
+
+    pub(crate) fn act<R>(
+        &mut self,
+        i: usize,
+        doc: &DocId,
+        f: impl FnOnce(&mut Edit<'_>, &mut Me) -> Result<R, EditError>,
+    ) -> R {
+        self.try_act(i, doc, f).unwrap()
+    }
+
+    fn read<R>(&mut self, i: usize, doc: &DocId, f: impl FnOnce(&Fields<'_, '_>) -> R) -> R {
+        let branch = self.branch;
+        let devices: BTreeMap<_, _> =
+            self.phones[i].charters()[&branch].devices().iter().map(|(id, d)| (*id, d.member)).collect();
+        let writers = FieldWriters::new(self.phones[i].authors(doc), |device| devices.get(device).copied());
+        self.phones[i].view(doc, |view| f(&Fields::new(view, &writers))).unwrap()
+    }
+
+    pub(crate) fn minutes(&mut self, i: usize, doc: &DocId) -> Minutes {
+        self.read(i, doc, Minutes::read)
+    }
+
+    pub(crate) fn attendance(&mut self, i: usize, doc: &DocId) -> Attendance {
+        self.read(i, doc, Attendance::read)
+    }
+
+    pub(crate) fn roster(&mut self, i: usize, doc: &DocId) -> Roster {
+        self.read(i, doc, Roster::read)
+    }
+
+    /// What this phone makes of a seal, and the text of the first block as it was sealed.
+    pub(crate) fn sealed(&mut self, i: usize, doc: &DocId, found: &Seal) -> (Verified, String) {
+        self.phones[i]
+            .document(doc, |d| {
+                let verified = seal::verify(d, found, &minutes::SCHEMA).unwrap();
+                let heads: Vec<_> = d
+                    .history()
+                    .into_iter()
+                    .map(|c| c.hash)
+                    .filter(|hash| found.heads.contains(&hash.to_string()))
+                    .collect();
+                let view = d.view_at(&heads).unwrap();
+                let block = view.keys(&dinh_core::path![outline::BLOCKS]).remove(0);
+                (verified, view.text(&outline::text_of(&block)).unwrap())
+            })
+            .unwrap()
+    }
+
+    /// Changes that came too late: who made them and what they touch.
+    pub(crate) fn late(&mut self, i: usize, doc: &DocId) -> Vec<(String, String)> {
+        let found = self.minutes(i, doc).seals.get().cloned();
+        self.phones[i]
+            .document(doc, |d| {
+                let Some(found) = found else { return Vec::new() };
+                let late = seal::late(d, &found, &minutes::SCHEMA).unwrap();
+                late.into_iter().map(|l| (l.change.to_string(), format!("{:?}", l.patches))).collect()
+            })
+            .unwrap()
+    }
+}
