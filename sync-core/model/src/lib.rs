@@ -12,4 +12,5 @@ pub mod outline;
 pub mod resolution;
 pub mod roster;
 pub mod seal;
+pub mod suggestion;
 pub mod vote;

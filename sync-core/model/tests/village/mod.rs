@@ -16,8 +16,10 @@ use dinh_model::field::{Fields, Writers as FieldWriters};
 use dinh_model::me::Me;
 use dinh_model::minutes::{self, Minutes};
 use dinh_model::outline;
+use dinh_model::resolution::{self, Resolution};
 use dinh_model::roster::{self, Roster};
 use dinh_model::seal::{self, Seal, Verified};
+use dinh_model::suggestion::{Place, Suggestion};
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
 use dinh_proto::keys::{DeviceKey, SignKey};
@@ -26,7 +28,8 @@ use small_relay::{SmallRelay, at};
 pub(crate) const SECRETARY: usize = 0;
 pub(crate) const RECORDER: usize = 1;
 
-static SCHEMAS: &[&Schema] = &[&minutes::SCHEMA, &attendance::SCHEMA, &roster::SCHEMA];
+static SCHEMAS: &[&Schema] =
+    &[&minutes::SCHEMA, &attendance::SCHEMA, &roster::SCHEMA, &resolution::SCHEMA, &resolution::OPEN_SCHEMA];
 
 pub(crate) struct Village {
     relay: SmallRelay,
@@ -132,6 +135,15 @@ impl Village {
 
     pub(crate) fn roster(&mut self, i: usize, doc: &DocId) -> Roster {
         self.read(i, doc, Roster::read)
+    }
+
+    pub(crate) fn resolution(&mut self, i: usize, doc: &DocId) -> Resolution {
+        self.read(i, doc, Resolution::read)
+    }
+
+    /// Where a suggestion is about now.
+    pub(crate) fn place(&mut self, i: usize, doc: &DocId, suggestion: &Suggestion) -> Place {
+        self.phones[i].view(doc, |view| suggestion.place(view)).unwrap()
     }
 
     /// What this phone makes of a seal, and the text of the first block as it was sealed.
