@@ -4,6 +4,7 @@
 //! change each. Nothing here knows clocks, files or sockets.
 
 pub mod attendance;
+pub mod feedback;
 pub mod field;
 pub mod lifecycle;
 pub mod me;
@@ -14,3 +15,17 @@ pub mod roster;
 pub mod seal;
 pub mod suggestion;
 pub mod vote;
+pub mod votebox;
+
+use dinh_core::gate::rights::Schema;
+
+/// Every kind of document here, for [`ReplicaConfig::schemas`](dinh_core::replica::ReplicaConfig): an app's own come behind them.
+pub static SCHEMAS: &[&Schema] = &[
+    &attendance::SCHEMA,
+    &feedback::SCHEMA,
+    &minutes::SCHEMA,
+    &resolution::SCHEMA,
+    &resolution::OPEN_SCHEMA,
+    &roster::SCHEMA,
+    &votebox::SCHEMA,
+];

@@ -11,15 +11,17 @@ use dinh_core::document::{Edit, EditError};
 use dinh_core::gate::rights::Schema;
 use dinh_core::replica::{Now, Replica, ReplicaConfig, ReplicaError};
 use dinh_core::store::MemoryStore;
-use dinh_model::attendance::{self, Attendance};
+use dinh_model::attendance::Attendance;
+use dinh_model::feedback::Thread;
 use dinh_model::field::{Fields, Writers as FieldWriters};
 use dinh_model::me::Me;
 use dinh_model::minutes::{self, Minutes};
 use dinh_model::outline;
-use dinh_model::resolution::{self, Resolution};
-use dinh_model::roster::{self, Roster};
+use dinh_model::resolution::Resolution;
+use dinh_model::roster::Roster;
 use dinh_model::seal::{self, Seal, Verified};
 use dinh_model::suggestion::{Place, Suggestion};
+use dinh_model::votebox::Question;
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
 use dinh_proto::keys::{DeviceKey, SignKey};
@@ -27,9 +29,6 @@ use small_relay::{SmallRelay, at};
 
 pub(crate) const SECRETARY: usize = 0;
 pub(crate) const RECORDER: usize = 1;
-
-static SCHEMAS: &[&Schema] =
-    &[&minutes::SCHEMA, &attendance::SCHEMA, &roster::SCHEMA, &resolution::SCHEMA, &resolution::OPEN_SCHEMA];
 
 pub(crate) struct Village {
     relay: SmallRelay,
@@ -48,7 +47,7 @@ impl Village {
     /// A secretary, and members with these roles.
     pub(crate) fn new(roles: &[Role]) -> Self {
         let phone = |i: usize| {
-            let config = ReplicaConfig { schemas: SCHEMAS, ..ReplicaConfig::default() };
+            let config = ReplicaConfig { schemas: dinh_model::SCHEMAS, ..ReplicaConfig::default() };
             let seed = [i as u8 + 1; 32];
             Replica::open(MemoryStore::new(), DeviceKey::from_seed(&seed), config, seed).unwrap()
         };
@@ -139,6 +138,14 @@ impl Village {
 
     pub(crate) fn resolution(&mut self, i: usize, doc: &DocId) -> Resolution {
         self.read(i, doc, Resolution::read)
+    }
+
+    pub(crate) fn threads(&mut self, i: usize, doc: &DocId) -> Vec<Thread> {
+        self.read(i, doc, Thread::read_all)
+    }
+
+    pub(crate) fn questions(&mut self, i: usize, doc: &DocId) -> Vec<Question> {
+        self.read(i, doc, Question::read_all)
     }
 
     /// Where a suggestion is about now.
