@@ -4,16 +4,20 @@
 //! change each. Nothing here knows clocks, files or sockets.
 
 pub mod attendance;
+pub mod digest;
 pub mod feedback;
 pub mod field;
 pub mod lifecycle;
 pub mod me;
 pub mod minutes;
+pub mod notice;
 pub mod outline;
 pub mod resolution;
+pub mod review;
 pub mod roster;
 pub mod seal;
 pub mod suggestion;
+pub mod task;
 pub mod vote;
 pub mod votebox;
 
@@ -22,10 +26,14 @@ use dinh_core::gate::rights::Schema;
 /// Every kind of document here, for [`ReplicaConfig::schemas`](dinh_core::replica::ReplicaConfig): an app's own come behind them.
 pub static SCHEMAS: &[&Schema] = &[
     &attendance::SCHEMA,
+    &digest::SCHEMA,
     &feedback::SCHEMA,
     &minutes::SCHEMA,
+    &notice::SCHEMA,
     &resolution::SCHEMA,
     &resolution::OPEN_SCHEMA,
+    &review::SCHEMA,
     &roster::SCHEMA,
+    &task::SCHEMA,
     &votebox::SCHEMA,
 ];
