@@ -292,7 +292,8 @@ pub struct Late {
     pub patches: Vec<Patch>,
 }
 
-/// What came too late: changes to what a seal froze that are not in what it sealed, oldest first as the document has them.
+/// What came too late: changes to what a seal froze that are not in what it sealed, oldest first: each comes after
+/// what its writer knew.
 ///
 /// # Errors
 /// If the document engine fails.
@@ -303,7 +304,9 @@ pub fn late(
 ) -> Result<Vec<Late>, DocumentError> {
     let Some(heads) = heads_of(document, seal) else { return Ok(Vec::new()) };
     let frozen = schema.seal.map_or(&[][..], |seal| seal.frozen);
-    let history = document.history();
+    // In one order on all devices: what was written knowing of more comes later.
+    let mut history = document.history();
+    history.sort_by_key(|c| (c.start_op, c.actor, c.seq));
     let deps: std::collections::BTreeMap<ChangeHash, &[ChangeHash]> =
         history.iter().map(|c| (c.hash, &c.deps[..])).collect();
     let mut sealed: BTreeSet<ChangeHash> = BTreeSet::new();

@@ -14,13 +14,15 @@ use dinh_core::store::MemoryStore;
 use dinh_model::attendance::Attendance;
 use dinh_model::feedback::Thread;
 use dinh_model::field::{Fields, Writers as FieldWriters};
+use dinh_model::lifecycle::{RESOLVE, Status};
 use dinh_model::me::Me;
 use dinh_model::minutes::{self, Minutes};
-use dinh_model::outline;
+use dinh_model::outline::{self, Outline};
 use dinh_model::resolution::Resolution;
 use dinh_model::roster::Roster;
 use dinh_model::seal::{self, Seal, Verified};
 use dinh_model::suggestion::{Place, Suggestion};
+use dinh_model::task::Task;
 use dinh_model::votebox::Question;
 use dinh_proto::charter::record::{Audience, JoinRequest, Role, Writers};
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
@@ -146,6 +148,57 @@ impl Village {
 
     pub(crate) fn questions(&mut self, i: usize, doc: &DocId) -> Vec<Question> {
         self.read(i, doc, Question::read_all)
+    }
+
+    pub(crate) fn tasks(&mut self, i: usize, doc: &DocId) -> Vec<Task> {
+        self.read(i, doc, Task::read_all)
+    }
+
+    pub(crate) fn outline(&mut self, i: usize, doc: &DocId) -> Outline {
+        self.read(i, doc, Outline::read)
+    }
+
+    pub(crate) fn verified(&mut self, i: usize, doc: &DocId, found: &Seal) -> Verified {
+        self.phones[i].document(doc, |d| seal::verify(d, found, &minutes::SCHEMA).unwrap()).unwrap()
+    }
+
+    /// What a new event comes after, a step that follows, and what to choose if it is disputed.
+    pub(crate) fn life(
+        &mut self,
+        i: usize,
+        doc: &DocId,
+        minutes: bool,
+    ) -> (Vec<String>, &'static str, String) {
+        use dinh_model::resolution::state::State as R;
+        use minutes::state::State as M;
+        let first = |among: &[(String, String)]| (RESOLVE, among[0].0.clone());
+        if minutes {
+            let life = self.minutes(i, doc).life;
+            let (next, choose) = match &life.status {
+                Status::In(M::Planned | M::Postponed) => ("convened", String::new()),
+                Status::In(M::Convened) => ("open", String::new()),
+                Status::In(M::Open) => ("read_back", String::new()),
+                Status::In(M::ReadBack) => ("adopted", String::new()),
+                Status::In(_) => ("signed", String::new()),
+                Status::Disputed(all) => {
+                    first(&all.iter().map(|(id, s)| (id.clone(), format!("{s:?}"))).collect::<Vec<_>>())
+                }
+            };
+            (life.heads, next, choose)
+        } else {
+            let life = self.resolution(i, doc).life;
+            let (next, choose) = match &life.status {
+                Status::In(R::Drafting) => ("committee_review", String::new()),
+                Status::In(R::CommitteeReview) => ("consulting", String::new()),
+                Status::In(R::Consulting) => ("tabled", String::new()),
+                Status::In(R::Tabled) => ("adopted", String::new()),
+                Status::In(_) => ("issued", String::new()),
+                Status::Disputed(all) => {
+                    first(&all.iter().map(|(id, s)| (id.clone(), format!("{s:?}"))).collect::<Vec<_>>())
+                }
+            };
+            (life.heads, next, choose)
+        }
     }
 
     /// Where a suggestion is about now.
