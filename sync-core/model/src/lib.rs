@@ -4,9 +4,11 @@
 //! change each. Nothing here knows clocks, files or sockets.
 
 pub mod attendance;
+pub mod branch;
 pub mod digest;
 pub mod feedback;
 pub mod field;
+pub mod index;
 pub mod lifecycle;
 pub mod me;
 pub mod minutes;
@@ -28,6 +30,7 @@ pub static SCHEMAS: &[&Schema] = &[
     &attendance::SCHEMA,
     &digest::SCHEMA,
     &feedback::SCHEMA,
+    &index::SCHEMA,
     &minutes::SCHEMA,
     &notice::SCHEMA,
     &resolution::SCHEMA,
