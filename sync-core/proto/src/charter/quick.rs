@@ -120,10 +120,10 @@ impl Charter {
     }
 
     /// Whether that a record of this type is there, though it does not count, may let others count: by their number those
-    /// about one thing let generations rise; a certificate names a device.
+    /// about one thing let generations rise; a certificate names a device, and its device may have accepted it.
     pub(super) fn stirs_as_idle(&self, kind: usize) -> bool {
         match kind {
-            2 => self.idle(&[6, 7]),
+            2 => self.idle(&[6, 7, 16]),
             4 | 8 => self.idle(&[4, 8]),
             7 => self.idle(&[7]),
             9 => self.idle(&[9, 10]),

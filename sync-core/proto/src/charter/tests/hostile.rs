@@ -222,6 +222,35 @@ fn a_device_says_which_of_its_certificates_it_was_shown() {
     println!("20 phones with three certificates: each is its owner's once it says so");
 }
 
+/// A device that accepts a certificate which never counts (it gave it to itself) is in by none, whatever came first.
+#[test]
+fn an_acceptance_that_came_before_its_certificate_is_one_all_the_same() {
+    let mut branch = Branch::new();
+    let mut phone = branch.new_chain(60, 4);
+    let own = branch.chain(Role::Secretary).issue(&phone.admission(Role::Member));
+    let by_itself = phone.issue(&phone.clone().admission(Role::Probationary));
+    let accept = phone.issue(&Record::Accept { certificate: by_itself.id() });
+    let orders = [
+        [&own, &accept, &by_itself],
+        [&own, &by_itself, &accept],
+        [&by_itself, &own, &accept],
+        [&accept, &by_itself, &own],
+    ];
+    for order in orders {
+        let mut charter = branch.charter.clone();
+        for item in order.into_iter().cycle().take(6) {
+            // What came before the device was known comes again.
+            let _ = charter.keep(item);
+            charter.devices();
+        }
+        assert_eq!(charter.len(), branch.charter.len() + 3);
+        assert_eq!(charter.device(&phone.id), None);
+    }
+    println!(
+        "4 orders of a certificate, another one and the word for that: in none of them the first one counts"
+    );
+}
+
 #[test]
 fn who_claims_to_lead_back_to_a_key_keeps_nobody_from_it() {
     let mut branch = Branch::new();
