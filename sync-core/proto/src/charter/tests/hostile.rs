@@ -251,6 +251,33 @@ fn an_acceptance_that_came_before_its_certificate_is_one_all_the_same() {
     );
 }
 
+/// A deputy decided something, then the secretary took its role, then another deputy removed its device with a frontier that does
+/// not reach so far: among equals that voids nothing, whichever record comes last.
+#[test]
+fn what_a_deputy_decided_stands_against_another_deputy_in_any_order() {
+    let mut branch = Branch::new();
+    let (mut one, mut two, helper) =
+        (branch.new_chain(70, 70), branch.new_chain(71, 71), branch.new_chain(72, 72));
+    for record in [one.admission(Role::Deputy), two.admission(Role::Deputy), helper.admission(Role::Helper)] {
+        branch.issue(Role::Secretary, &record);
+    }
+    let before = one.mark();
+    let role = |device, role, frontier| Record::Role { device, role, generation: 1, frontier };
+    let decided = one.issue(&role(helper.id, Role::Reader, Frontier::default()));
+    let demoted = branch.chain(Role::Secretary).issue(&role(one.id, Role::Helper, one.mark()));
+    let removed = two.issue(&Record::Removal { device: one.id, reason: Reason::Lost, frontier: before });
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut charter = branch.charter.clone();
+        for i in order {
+            charter.keep([&decided, &demoted, &removed][i]).unwrap();
+            charter.devices();
+        }
+        assert!([&decided, &demoted, &removed].iter().all(|item| charter.counts(&item.id())), "{order:?}");
+        assert_eq!(charter.device(&helper.id).unwrap().role, Role::Reader, "{order:?}");
+    }
+    println!("6 orders, one answer: the deputy's word stands");
+}
+
 #[test]
 fn who_claims_to_lead_back_to_a_key_keeps_nobody_from_it() {
     let mut branch = Branch::new();
