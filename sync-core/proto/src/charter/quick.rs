@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::marks::Position;
-use super::record::Record;
+use super::marks::{Position, Side};
+use super::record::{Record, Role};
 use super::set::Entry;
 use super::view::Reader;
 use super::{Charter, evaluate, settle};
@@ -57,35 +57,40 @@ impl Charter {
             return if may { None } else { Some(RejectCode::UnknownAuthor) };
         };
         let at: Position = self.set.at(id, entry);
-        let role = issuer.role_at(&at);
-        let stands = !issuer.is_cut(&at);
-        let below = |device: &DeviceId| match view.certified.get(device) {
-            Some(subject) if subject.role_now().rank() > role.rank() => None,
-            Some(_) => Some(RejectCode::NotAuthorised),
-            None if named(device) => None,
-            None => Some(RejectCode::UnknownTarget),
+        // What its own rank or a lower one decided about it is heard after what it decided itself: so it may count by any
+        // role that it ever had, unless a higher rank cuts it off.
+        let may = |f: &dyn Fn(Role) -> bool| {
+            let stands = |role: Role| {
+                let above = issuer.effects.removals.values().filter(|r| r.rank < role.rank());
+                above.into_iter().all(|r| r.marks.side(&at) == Side::Within)
+            };
+            issuer.ever(|role| f(role) && stands(role))
+        };
+        let below = |device: &DeviceId, role: Role| match view.certified.get(device) {
+            Some(subject) => subject.role_now().rank() > role.rank(),
+            None => named(device),
+        };
+        let refused = |device: &DeviceId| {
+            let known = view.certified.contains_key(device) || named(device);
+            Some(if known { RejectCode::NotAuthorised } else { RejectCode::UnknownTarget })
         };
         match &entry.record {
             Record::Device { certificate, .. } => {
-                let may = stands && evaluate::may_admit(role, &issuer.member, certificate, &BTreeSet::new());
-                (!may).then_some(RejectCode::NotAuthorised)
+                let admits = |role| evaluate::may_admit(role, &issuer.member, certificate, &BTreeSet::new());
+                (!may(&admits)).then_some(RejectCode::NotAuthorised)
             }
             Record::Removal { device, .. } => {
                 let own = view.certified.get(device).is_none_or(|subject| subject.member == issuer.member);
-                if own && named(device) {
+                if (own && named(device)) || may(&|role| role.is_officer() && below(device, role)) {
                     None
-                } else if stands && role.is_officer() {
-                    below(device)
                 } else {
-                    Some(if named(device) { RejectCode::NotAuthorised } else { RejectCode::UnknownTarget })
+                    refused(device)
                 }
             }
             Record::Role { device, role: new, .. } => {
-                if stands && role.is_officer() && new.rank() > role.rank() {
-                    below(device)
-                } else {
-                    Some(if named(device) { RejectCode::NotAuthorised } else { RejectCode::UnknownTarget })
-                }
+                let decides =
+                    |role: Role| role.is_officer() && new.rank() > role.rank() && below(device, role);
+                if may(&decides) { None } else { refused(device) }
             }
             _ => None,
         }

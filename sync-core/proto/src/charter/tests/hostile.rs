@@ -251,6 +251,33 @@ fn an_acceptance_that_came_before_its_certificate_is_one_all_the_same() {
     );
 }
 
+/// A deputy decided something, then the secretary took its role, then another deputy removed its device with a frontier that does
+/// not reach so far: among equals that voids nothing, whichever record comes last.
+#[test]
+fn what_a_deputy_decided_stands_against_another_deputy_in_any_order() {
+    let mut branch = Branch::new();
+    let (mut one, mut two, helper) =
+        (branch.new_chain(70, 70), branch.new_chain(71, 71), branch.new_chain(72, 72));
+    for record in [one.admission(Role::Deputy), two.admission(Role::Deputy), helper.admission(Role::Helper)] {
+        branch.issue(Role::Secretary, &record);
+    }
+    let before = one.mark();
+    let role = |device, role, frontier| Record::Role { device, role, generation: 1, frontier };
+    let decided = one.issue(&role(helper.id, Role::Reader, Frontier::default()));
+    let demoted = branch.chain(Role::Secretary).issue(&role(one.id, Role::Helper, one.mark()));
+    let removed = two.issue(&Record::Removal { device: one.id, reason: Reason::Lost, frontier: before });
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut charter = branch.charter.clone();
+        for i in order {
+            charter.keep([&decided, &demoted, &removed][i]).unwrap();
+            charter.devices();
+        }
+        assert!([&decided, &demoted, &removed].iter().all(|item| charter.counts(&item.id())), "{order:?}");
+        assert_eq!(charter.device(&helper.id).unwrap().role, Role::Reader, "{order:?}");
+    }
+    println!("6 orders, one answer: the deputy's word stands");
+}
+
 #[test]
 fn who_claims_to_lead_back_to_a_key_keeps_nobody_from_it() {
     let mut branch = Branch::new();
@@ -287,12 +314,7 @@ fn ids_of_spaces_and_documents_are_their_creators() {
         branch.issue(Role::Member, &Record::Space { nonce: [i; 16], history: true, padded: false, audience });
         branch.issue(
             Role::Member,
-            &Record::Document {
-                nonce: [i; 16],
-                space: branch.open,
-                writers: Writers::All,
-                schema: Vec::new(),
-            },
+            &Record::Document { nonce: [i; 16], space: branch.open, writers: Writers::All, schema: Vec::new() },
         );
     }
     assert!(spaces.iter().all(|(id, space)| branch.charter.spaces()[id] == *space));
@@ -300,9 +322,8 @@ fn ids_of_spaces_and_documents_are_their_creators() {
     assert_eq!(branch.charter.spaces().len(), spaces.len() + 39);
     // Its own it may claim twice; the smaller id counts.
     let (space, nonce) = (branch.open, [99; 16]);
-    let mut twice = [Writers::All, Writers::Officers].map(|writers| {
-        branch.chain(Role::Member).issue(&Record::Document { nonce, space, writers, schema: Vec::new() })
-    });
+    let mut twice = [Writers::All, Writers::Officers]
+        .map(|writers| branch.chain(Role::Member).issue(&Record::Document { nonce, space, writers, schema: Vec::new() }));
     twice.sort_by_key(Item::id);
     for order in [[0, 1], [1, 0]] {
         let mut charter = branch.charter.clone();
@@ -389,10 +410,7 @@ fn who_was_taken_off_a_space_has_no_say_there() {
     let audience = Audience::Members([2, 4, 50].map(member_id).into());
     branch.issue(Role::Member, &Record::Space { nonce: [78; 16], history: true, padded: false, audience });
     let space = SpaceId::derive(&branch.of(Role::Member).id, &[78; 16]);
-    branch.issue(
-        Role::Member,
-        &Record::Document { nonce: [79; 16], space, writers: Writers::Officers, schema: Vec::new() },
-    );
+    branch.issue(Role::Member, &Record::Document { nonce: [79; 16], space, writers: Writers::Officers, schema: Vec::new() });
     let doc = DocId::derive(&branch.of(Role::Member).id, &[79; 16]);
     branch.issue(Role::Deputy, &epoch(space, 1, 1, vec![wrap_for(&branch.of(Role::Member).id, 1)]));
     let deputy = branch.of(Role::Deputy).clone();
@@ -530,8 +548,7 @@ fn a_member_who_fills_the_charter_is_removed_all_the_same() {
     let refused = loop {
         let nonce = *[n.to_le_bytes(); 4].concat().first_chunk().unwrap();
         n += 1;
-        let item =
-            member.issue(&Record::Document { nonce, space, writers: Writers::All, schema: Vec::new() });
+        let item = member.issue(&Record::Document { nonce, space, writers: Writers::All, schema: Vec::new() });
         if let Err(code) = branch.charter.insert(&item) {
             break code;
         }

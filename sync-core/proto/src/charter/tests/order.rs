@@ -320,7 +320,10 @@ fn any_set_in_any_order_gives_one_answer() {
     let mut all = history.entries();
     for set in 0..sets {
         if set % 8 == 0 {
-            history = History::new(set as u64, [10, 25, 40, 60][set / 8 % 4]);
+            // All the million would take hours if they were as long as those of every day: most of them are short.
+            let is_long = sets < 1_000_000 || set % 512 == 0;
+            let lengths = if is_long { [10, 25, 40, 60] } else { [4, 6, 9, 12] };
+            history = History::new(set as u64, lengths[set / 8 % 4]);
             all = history.entries();
         }
         let mut entries = history.part(&all);
@@ -343,7 +346,9 @@ fn any_set_in_any_order_gives_one_answer() {
         "{sets} sets in 5 orders, one answer each: {records} records, {counting} of them count, {kept_away} not kept, \
          {removed} devices removed; {empty} sets say next to nothing"
     );
-    assert!(counting * 5 > records && removed * 4 > sets && empty * 3 < sets);
+    // Short ones say less.
+    let removals = if sets < 1_000_000 { 4 } else { 20 };
+    assert!(counting * 5 > records && removed * removals > sets && empty * 3 < sets);
 }
 
 #[test]
