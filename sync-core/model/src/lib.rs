@@ -9,6 +9,7 @@ pub mod digest;
 pub mod feedback;
 pub mod field;
 pub mod index;
+pub mod interchange;
 pub mod lifecycle;
 pub mod me;
 pub mod minutes;
