@@ -76,11 +76,10 @@ enum Role {
         keys: [u8; KEYS_BYTES],
     },
     Relay,
-    /// One of two devices. `greeted`: the initiator has sent its first frame, which says nothing.
+    /// One of two devices.
     Hall {
         keys: [u8; KEYS_BYTES],
         initiates: bool,
-        greeted: bool,
     },
 }
 
@@ -113,7 +112,7 @@ impl Channel {
     pub fn hall(key: &DeviceKey, psk: &[u8; 32], binding: Binding, seed: [u8; 32], initiates: bool) -> Self {
         let prologue = prologue(KIND_HALL, &binding);
         let handshake = noise::hall(&key.channel_secret(), psk, &prologue, seed, initiates);
-        let role = Role::Hall { keys: shown_keys(key), initiates, greeted: false };
+        let role = Role::Hall { keys: shown_keys(key), initiates };
         Self { role, state: State::Handshake(Box::new(handshake)), peer: None }
     }
 
@@ -146,7 +145,7 @@ impl Channel {
     pub fn room(&self) -> usize {
         match (&self.role, &self.state) {
             // Before the initiator's second frame one end does not know who the other is.
-            (Role::Hall { initiates: true, greeted: true, .. }, State::Handshake(_)) => {
+            (Role::Hall { initiates: true, .. }, State::Handshake(handshake)) if knows_peer(handshake) => {
                 limits::FIRST_FRAME_PLAIN_BYTES_MAX
             }
             (Role::Hall { .. }, State::Handshake(_)) => 0,
@@ -166,13 +165,12 @@ impl Channel {
         match &mut self.state {
             State::Handshake(handshake) => {
                 put_header(self.role.kind(), out);
-                match &mut self.role {
+                match &self.role {
                     Role::Device { keys } => {
                         noise::write_handshake(handshake, &[&keys[..], plain].concat(), out);
                     }
                     Role::Relay => noise::write_handshake(handshake, plain, out),
-                    Role::Hall { initiates: true, greeted, .. } if !*greeted => {
-                        *greeted = true;
+                    Role::Hall { initiates: true, .. } if !knows_peer(handshake) => {
                         noise::write_handshake(handshake, &[], out);
                     }
                     Role::Hall { keys, .. } => {
@@ -241,7 +239,7 @@ impl Channel {
         match &self.role {
             Role::Device { .. } => return Ok(payload),
             // The initiator's greeting, in which there is nothing to read.
-            Role::Hall { initiates: false, .. } if noise::remote_static(handshake).is_none() => {
+            Role::Hall { initiates: false, .. } if !knows_peer(handshake) => {
                 if payload.is_empty() {
                     return Ok(payload);
                 }
@@ -293,6 +291,11 @@ impl Role {
             Self::Hall { .. } => KIND_HALL,
         }
     }
+}
+
+/// Whether the other end has shown its channel key.
+fn knows_peer(handshake: &HandshakeState) -> bool {
+    noise::remote_static(handshake).is_some()
 }
 
 /// What a device shows of itself under its channel key.
