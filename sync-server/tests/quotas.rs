@@ -215,7 +215,7 @@ fn a_full_document_and_a_full_space() {
 }
 
 fn document(n: u8) -> Record {
-    Record::Document { nonce: [n; 16], space: village(), writers: Writers::All }
+    Record::Document { nonce: [n; 16], space: village(), writers: Writers::All, schema: Vec::new() }
 }
 
 #[test]

@@ -273,7 +273,7 @@ fn items_whose_author_or_target_is_not_known_wait() {
     let records = [
         admission(newcomer.certificate(Role::Member)),
         plain_space(40, Audience::Everyone),
-        Record::Document { nonce: [41; 16], space, writers: Writers::All },
+        Record::Document { nonce: [41; 16], space, writers: Writers::All, schema: Vec::new() },
     ];
     for record in &records {
         let item = branch.secretary.record(branch.id, record);
@@ -294,7 +294,8 @@ fn charter_records_that_do_not_count() {
     let certify = admission(newcomer.certificate(Role::Member));
     let (id, member, reader) = (branch.id, &mut branch.member, &mut branch.reader);
     let grant = Record::Grant { space: committee(), member: member.member, generation: 1 };
-    let document = |space| Record::Document { nonce: [60; 16], space, writers: Writers::All };
+    let document =
+        |space| Record::Document { nonce: [60; 16], space, writers: Writers::All, schema: Vec::new() };
     let place = Place::Chain { n: 1, prev: [0; 16] };
     let cases = [
         ("a member certifies", member.record(id, &certify), RejectCode::NotAuthorised),

@@ -186,6 +186,7 @@ pub fn link(edit: &mut Edit<'_>, document: &str, same_as: &str) -> Result<(), Ed
 /// If this device may not, or the document's is in it.
 pub fn enter_seal(edit: &mut Edit<'_>, seal: &Seal) -> Result<(), EditError> {
     let previous = seal.previous.iter().map(|hash| hash.as_str().into()).collect();
-    let fields = [("hash".to_owned(), Value::from(seal.hash())), ("previous".to_owned(), Value::List(previous))];
+    let fields =
+        [("hash".to_owned(), Value::from(seal.hash())), ("previous".to_owned(), Value::List(previous))];
     edit.put(&path!["seals", seal.document.as_str()], Value::Map(fields.into()))
 }

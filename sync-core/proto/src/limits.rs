@@ -105,6 +105,8 @@ pub const AUDIENCE_MEMBERS_MAX: usize = 256;
 pub const DEVICE_NAME_BYTES_MAX: usize = 48;
 /// Bytes of the name of a document's schema.
 pub const SCHEMA_NAME_BYTES_MAX: usize = 31;
+/// Bytes of every part of an attachment but the last. Part of the format: parts are numbered, and their numbers are nonces.
+pub const BLOB_PART_BYTES: usize = 64 * 1024;
 
 /// Runs of one document that wait for what they depend on.
 pub const PARKED_RUNS_PER_DOCUMENT_MAX: usize = 512;

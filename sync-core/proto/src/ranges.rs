@@ -97,6 +97,11 @@ impl Ranges {
         out
     }
 
+    /// What is in both.
+    pub fn intersection(&self, other: &Self) -> Self {
+        self.minus(&self.minus(other))
+    }
+
     /// Adds all of `other`.
     pub fn extend(&mut self, other: &Self) {
         for (a, b) in other.iter() {
@@ -161,6 +166,7 @@ mod tests {
             prop_assert!((1..60).all(|n| ra.contains(n) == sa.contains(&n)));
             let minus: Ranges = sa.difference(&sb).copied().collect();
             prop_assert_eq!(ra.minus(&rb), minus);
+            prop_assert_eq!(ra.intersection(&rb), sa.intersection(&sb).copied().collect::<Ranges>());
             let mut union = ra.clone();
             union.extend(&rb);
             prop_assert_eq!(union, sa.union(&sb).copied().collect::<Ranges>());

@@ -360,14 +360,18 @@ impl<S: Store> Replica<S> {
             link.extras_sent.remove(&id);
         }
         self.finish_upload(batch);
-        if let Some(order) = self.outbox_ids.remove(&id) {
-            self.outbox.remove(&order);
-            batch.delete(Table::Outbox, order.to_be_bytes());
-            if seq > self.acked {
-                self.acked = seq;
-                batch.put(Table::Meta, schema::META_ACKED, seq.0.to_le_bytes());
-            }
+        if self.leave_outbox(&id, batch) && seq > self.acked {
+            self.acked = seq;
+            batch.put(Table::Meta, schema::META_ACKED, seq.0.to_le_bytes());
         }
+    }
+
+    /// An item is not to be sent any more. Returns whether it was to be.
+    pub(super) fn leave_outbox(&mut self, id: &ItemId, batch: &mut Batch) -> bool {
+        let Some(order) = self.outbox_ids.remove(id) else { return false };
+        self.outbox.remove(&order);
+        batch.delete(Table::Outbox, order.to_be_bytes());
+        true
     }
 
     fn handle_reject(
@@ -464,9 +468,7 @@ impl<S: Store> Replica<S> {
         }
         // A snapshot that came too late, or another's record: it stays in the store and is not offered again.
         let mut batch = Batch::default();
-        self.outbox.remove(&order);
-        self.outbox_ids.remove(&id);
-        batch.delete(Table::Outbox, order.to_be_bytes());
+        self.leave_outbox(&id, &mut batch);
         batch.commit(&mut self.store)?;
         // Nothing is lost with a snapshot: nobody needs to hear of it.
         if matches!(entry.what, Outgoing::Item(_)) {

@@ -29,8 +29,8 @@ pub(super) struct Linked {
     before: BTreeMap<ChainId, Ranges>,
     /// Documents that had an item which another one took the place of.
     replaced: BTreeSet<DocId>,
-    /// Devices of which charters say something else than they did.
-    due: BTreeSet<DeviceId>,
+    /// Chains to look at again: charters say something else of their devices, or a snapshot covers something else of them.
+    due: BTreeSet<ChainId>,
     /// Chains of which what was here before is to be saved.
     unsaved: BTreeSet<ChainId>,
 }
@@ -47,9 +47,9 @@ impl Linked {
         self.apart.get(chain).is_some_and(|apart| apart.contains(n))
     }
 
-    /// What a snapshot covers of this device's chains changed.
-    pub(super) fn look_again(&mut self, device: DeviceId) {
-        self.due.insert(device);
+    /// What a snapshot covers of a chain changed.
+    pub(super) fn look_again(&mut self, chain: ChainId) {
+        self.due.insert(chain);
     }
 
     pub(super) fn take_replaced(&mut self) -> BTreeSet<DocId> {
@@ -72,42 +72,36 @@ impl<S: Store> Replica<S> {
         }
         let removed: BTreeSet<DeviceId> =
             self.charters.values().flat_map(|c| c.removed().keys()).copied().collect();
-        self.linked.due.extend(removed);
+        let due: Vec<ChainId> = self.chains_of(&removed).collect();
+        self.linked.due.extend(due);
         self.relink_due(&Batch::default())
     }
 
-    /// A charter is about to be another one: what is here of devices that it removes was here before.
+    /// Chains of devices of which something is here.
+    fn chains_of<'a>(&'a self, devices: &'a BTreeSet<DeviceId>) -> impl Iterator<Item = ChainId> + 'a {
+        let here = self.held.keys().chain(self.covered.keys());
+        here.filter(|chain| devices.contains(&chain.author.device)).copied()
+    }
+
+    /// A charter was `old` and is another one now: what is here of devices that it removes was here before.
     pub(super) fn vouch_for_received(&mut self, old: &Charter, changed: &BTreeSet<DeviceId>) {
         let branch = old.branch();
         let Some(new) = self.charters.get(&branch) else { return };
-        let removed: BTreeSet<&DeviceId> = changed
-            .iter()
-            .filter(|d| new.removed().contains_key(d) && !old.removed().contains_key(d))
-            .collect();
-        let of_removed = |chain: &&ChainId| {
-            removed.contains(&chain.author.device) && self.space_branch.get(&chain.space) == Some(&branch)
-        };
-        let chains: BTreeSet<ChainId> =
-            self.held.keys().chain(self.covered.keys()).filter(of_removed).copied().collect();
-        for chain in chains {
-            let here = self.here(&chain);
-            self.linked.before.insert(chain, here);
-            self.linked.unsaved.insert(chain);
-        }
-        self.linked.due.extend(changed);
+        let is_new =
+            |device: &DeviceId| new.removed().contains_key(device) && !old.removed().contains_key(device);
+        let chains: BTreeSet<ChainId> = self.chains_of(changed).collect();
+        let removed =
+            |c: &&ChainId| is_new(&c.author.device) && self.space_branch.get(&c.space) == Some(&branch);
+        let before: Vec<_> = chains.iter().filter(removed).map(|chain| (*chain, self.here(chain))).collect();
+        self.linked.unsaved.extend(before.iter().map(|(chain, _)| *chain));
+        self.linked.before.extend(before);
+        self.linked.due.extend(chains);
     }
 
-    /// After charters changed what counts of devices.
+    /// Looks at the chains that are due.
     pub(super) fn relink_due(&mut self, batch: &Batch) -> Result<(), ReplicaError> {
-        let devices = std::mem::take(&mut self.linked.due);
-        if devices.is_empty() {
-            return Ok(());
-        }
-        let chains: BTreeSet<ChainId> = self.held.keys().chain(self.covered.keys()).copied().collect();
-        chains
-            .iter()
-            .filter(|chain| devices.contains(&chain.author.device))
-            .try_for_each(|chain| self.relink(chain, None, batch))
+        let due = std::mem::take(&mut self.linked.due);
+        due.iter().try_for_each(|chain| self.relink(chain, None, batch))
     }
 
     /// Counters of a chain that are here, or in a snapshot.
@@ -144,11 +138,11 @@ impl<S: Store> Replica<S> {
                     counts.insert_range(from, *n);
                 }
             }
-            linked = linked.minus(&linked.minus(&counts));
+            linked = linked.intersection(&counts);
         }
         let before = self.linked.apart.insert(*chain, here.minus(&linked)).unwrap_or_default();
-        let gained = before.minus(&here.minus(&linked)).minus(&received.into_iter().collect());
-        if gained.iter().any(|(a, b)| (a..=b).any(|n| here.contains(n)))
+        let gained = before.intersection(&linked).minus(&received.into_iter().collect());
+        if !gained.is_empty()
             && let Some(branch) = self.space_branch.get(&chain.space)
         {
             self.rejudge.entry(*branch).or_default().insert(chain.author.device);
@@ -183,22 +177,17 @@ impl<S: Store> Replica<S> {
         Ok(next.and_then(|next| place_of(&next)).is_some_and(|(_, _, prev)| prev == link))
     }
 
-    /// An item that leads to what a removal names is to be kept: what does not fit to it goes.
-    pub(super) fn make_way(&mut self, item: &Item, batch: &mut Batch) -> Result<(), ReplicaError> {
-        let Some((chain, n, prev)) = place_of(item) else { return Ok(()) };
-        if let Some(other) = self.received_item(&chain, n, batch)? {
-            self.take_out(&other, batch)?;
-        }
-        if n > 1
-            && let Some(below) = self.received_item(&chain, n - 1, batch)?
-            && below.id().link() != prev
-        {
-            self.take_out(&below, batch)?;
-        }
-        if let Some(above) = self.received_item(&chain, n + 1, batch)?
-            && place_of(&above).is_some_and(|(_, _, link)| link != item.id().link())
-        {
-            self.take_out(&above, batch)?;
+    /// An item that leads to what a removal names is to be kept: what stands in these places and does not fit to it goes.
+    pub(super) fn make_way(
+        &mut self,
+        chain: &ChainId,
+        misfits: &[u32],
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
+        for n in misfits {
+            if let Some(other) = self.received_item(chain, *n, batch)? {
+                self.take_out(&other, batch)?;
+            }
         }
         Ok(())
     }
@@ -208,30 +197,10 @@ impl<S: Store> Replica<S> {
         let Some((chain, n, _)) = place_of(item) else { return Ok(()) };
         let key = ItemKey { chain, n };
         tracing::warn!(id = ?item.id(), "a removed device had written something else in this place: taken out");
-        batch.delete(Table::Items, key.to_bytes());
-        let mut held = self.held.remove(&chain).unwrap_or_default();
-        let only = Ranges::from_iter([n]);
-        held = held.minus(&only);
-        if !self.is_covered(&key) {
-            self.change_sum(chain.space, batch, |sum| sum.remove(&item.id()));
-        }
-        self.tips.remove(&chain);
-        if held.is_empty() {
-            batch.delete(Table::Held, schema::chain_key(&chain));
-        } else {
-            batch.put(Table::Held, schema::chain_key(&chain), super::ranges_bytes(&held));
-            if let Some(newest) = self.received_item(&chain, held.max(), batch)? {
-                self.tips.insert(chain, super::Tip { n: held.max(), link: newest.id().link() });
-            }
-            self.held.insert(chain, held);
-        }
+        self.forget_item(item, batch)?;
         if let Some(before) = self.linked.before.get_mut(&chain) {
-            *before = before.minus(&only);
+            *before = before.minus(&Ranges::from_iter([n]));
             self.linked.unsaved.insert(chain);
-        }
-        if let Some(order) = self.outbox_ids.remove(&item.id()) {
-            self.outbox.remove(&order);
-            batch.delete(Table::Outbox, order.to_be_bytes());
         }
         let doc = item.header().doc;
         if item.header().kind == Kind::Charter {
@@ -241,11 +210,7 @@ impl<S: Store> Replica<S> {
             })
             .map_err(ReplicaError::NotAuthorised)?;
         } else {
-            let stored = self.store.read(|tx| schema::entries(tx, Table::DocumentLog, &doc.0))?;
-            let stored = stored.into_iter().filter(|(_, value)| *value == key.to_bytes()).map(|(row, _)| row);
-            for row in stored.chain(batch.put_as(Table::DocumentLog, &key.to_bytes())).collect::<Vec<_>>() {
-                batch.delete(Table::DocumentLog, row);
-            }
+            self.drop_from_log(&doc, &BTreeSet::from([key.to_bytes()]), batch)?;
             batch.delete(Table::Views, doc.0);
             self.tails.remove(&doc);
             self.linked.replaced.insert(doc);

@@ -24,8 +24,6 @@ enum Verdict {
     Refuse(RejectCode),
     /// Another item with this chain and counter is here.
     Fork(Item),
-    /// Its device was removed, and this is what it had written: what does not fit to it goes.
-    Replace(Item),
 }
 
 impl<S: Store> Replica<S> {
@@ -120,14 +118,6 @@ impl<S: Store> Replica<S> {
         let id = raw.id();
         match self.judge(raw, batch)? {
             Verdict::Keep(item) => self.keep_received(&item, batch, touched)?,
-            Verdict::Replace(item) => {
-                self.make_way(&item, batch)?;
-                if let Some(code) = self.admit_record(&item) {
-                    self.refuse(id, &bytes, code, batch);
-                } else {
-                    self.keep_received(&item, batch, touched)?;
-                }
-            }
             Verdict::Have => {
                 self.counters.duplicates += 1;
                 // The relay has it: as good as an acknowledgement.
@@ -140,7 +130,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    fn judge(&mut self, raw: RawItem, batch: &Batch) -> Result<Verdict, ReplicaError> {
+    fn judge(&mut self, raw: RawItem, batch: &mut Batch) -> Result<Verdict, ReplicaError> {
         self.relink_due(batch)?;
         let space = raw.header().space;
         let Some(charter) = self.space_branch.get(&space).and_then(|b| self.charters.get(b)) else {
@@ -159,59 +149,69 @@ impl<S: Store> Replica<S> {
         {
             return Ok(verdict(code));
         }
-        let Place::Chain { n, prev } = header.place else {
+        let Place::Chain { n, .. } = header.place else {
             return Ok(Verdict::Refuse(RejectCode::Malformed));
         };
         let chain = header.chain();
-        if self.held.get(&chain).is_some_and(|h| h.contains(n)) {
-            let same = self.received_item(&chain, n, batch)?.is_some_and(|held| held.id() == item.id());
-            return Ok(match same {
-                true => Verdict::Have,
-                false if self.leads_to(&item, batch)? => Verdict::Replace(item),
-                false if self.linked.may_give_way(&chain, n) => Verdict::Wait,
-                false => Verdict::Fork(item),
-            });
+        let is_taken = self.held.get(&chain).is_some_and(|h| h.contains(n));
+        if is_taken && self.received_item(&chain, n, batch)?.is_some_and(|held| held.id() == item.id()) {
+            return Ok(Verdict::Have);
         }
         // What follows another copy's item waits with it.
-        if self.forks.iter().any(|i| i.header().chain() == chain && i.header().n() < Some(n))
-            || self.has_parked_fork(&chain, n)
-        {
+        let follows = |i: &Item| i.header().chain() == chain && i.header().n() < Some(n);
+        if !is_taken && (self.forks.iter().any(follows) || self.has_parked_fork(&chain, n)) {
             return Ok(Verdict::Fork(item));
         }
-        let tip = self.tips.get(&chain).copied().unwrap_or_default();
-        let link_before = if n > 1 && tip.n == n - 1 {
-            Some(tip.link)
-        } else if n > 1 {
-            self.received_item(&chain, n - 1, batch)?.map(|i| i.id().link())
-        } else {
-            None
-        };
-        let after = if tip.n > n { self.received_item(&chain, n + 1, batch)? } else { None };
-        let after_fits = |next: &Item| matches!(next.header().place, Place::Chain { prev, .. } if prev == item.id().link());
-        let misfit = [
-            (link_before.is_some_and(|link| link != prev)).then(|| n - 1),
-            after.as_ref().is_some_and(|next| !after_fits(next)).then_some(n + 1),
-        ];
-        let mut misfits = misfit.into_iter().flatten().peekable();
-        if misfits.peek().is_some() {
-            return Ok(if self.leads_to(&item, batch)? {
-                Verdict::Replace(item)
-            } else if misfits.all(|other| self.linked.may_give_way(&chain, other)) {
-                Verdict::Wait
+        let misfits = self.misfits(&item, batch)?;
+        if !misfits.is_empty() {
+            // Of what a removed device wrote, others may have to make room for the item that it had written there.
+            if self.leads_to(&item, batch)? {
+                self.make_way(&chain, &misfits, batch)?;
+            } else if is_taken {
+                let waits = self.linked.may_give_way(&chain, n);
+                return Ok(if waits { Verdict::Wait } else { Verdict::Fork(item) });
+            } else if misfits.iter().all(|other| self.linked.may_give_way(&chain, *other)) {
+                return Ok(Verdict::Wait);
             } else {
-                Verdict::Refuse(RejectCode::BadLink)
-            });
+                return Ok(Verdict::Refuse(RejectCode::BadLink));
+            }
         }
-        if let Some(code) = self.admit_record(&item) {
+        // Also a record that does not count: it may when another one comes.
+        if header.kind == Kind::Charter
+            && let Err(code) = self.change_charter(&item, |charter| charter.keep(&item))
+        {
             return Ok(verdict(code));
         }
         Ok(Verdict::Keep(item))
     }
 
-    /// Takes a record into its charter, also one that does not count: it may when another record comes. Returns why not.
-    fn admit_record(&mut self, item: &Item) -> Option<RejectCode> {
-        let is_record = item.header().kind == Kind::Charter;
-        is_record.then(|| self.change_charter(item, |charter| charter.keep(item)).err())?
+    /// The places of an item's chain whose items here do not fit to it: its own, and those next to it.
+    fn misfits(&self, item: &Item, batch: &Batch) -> Result<Vec<u32>, ReplicaError> {
+        let Place::Chain { n, prev } = item.header().place else { return Ok(Vec::new()) };
+        let chain = item.header().chain();
+        let tip = self.tips.get(&chain).copied().unwrap_or_default();
+        let link_of = |n: u32| -> Result<Option<[u8; 16]>, ReplicaError> {
+            if tip.n == n {
+                return Ok(Some(tip.link));
+            }
+            Ok(self.received_item(&chain, n, batch)?.map(|i| i.id().link()))
+        };
+        let mut misfits = Vec::new();
+        if n > 1 && link_of(n - 1)?.is_some_and(|link| link != prev) {
+            misfits.push(n - 1);
+        }
+        if tip.n >= n {
+            if link_of(n)?.is_some_and(|link| link != item.id().link()) {
+                misfits.push(n);
+            }
+            let after = self.received_item(&chain, n + 1, batch)?;
+            let follows =
+                |i: &Item| matches!(i.header().place, Place::Chain { prev, .. } if prev == item.id().link());
+            if after.is_some_and(|after| !follows(&after)) {
+                misfits.push(n + 1);
+            }
+        }
+        Ok(misfits)
     }
 
     /// The item of a chain under this counter, also if it came with this very message and is not stored yet.

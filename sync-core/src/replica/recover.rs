@@ -134,7 +134,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// Takes an item out of its chain and the outbox.
-    fn forget_item(&mut self, item: &Item, batch: &mut Batch) -> Result<(), ReplicaError> {
+    pub(super) fn forget_item(&mut self, item: &Item, batch: &mut Batch) -> Result<(), ReplicaError> {
         let chain = item.header().chain();
         let n = item.header().n().unwrap_or_default();
         let key = ItemKey { chain, n };
@@ -145,17 +145,15 @@ impl<S: Store> Replica<S> {
             batch.delete(Table::Held, schema::chain_key(&chain));
         } else {
             batch.put(Table::Held, schema::chain_key(&chain), super::ranges_bytes(&held));
-            let tip = self.read_item(&chain, held.max())?.ok_or(StoreError::Corrupt("newest item"))?;
+            let tip = self.received_item(&chain, held.max(), batch)?;
+            let tip = tip.ok_or(StoreError::Corrupt("newest item"))?;
             self.tips.insert(chain, Tip { n: held.max(), link: tip.id().link() });
             self.held.insert(chain, held);
         }
         if !self.is_covered(&ItemKey { chain, n }) {
             self.change_sum(chain.space, batch, |sum| sum.remove(&item.id()));
         }
-        if let Some(order) = self.outbox_ids.remove(&item.id()) {
-            self.outbox.remove(&order);
-            batch.delete(Table::Outbox, order.to_be_bytes());
-        }
+        self.leave_outbox(&item.id(), batch);
         if let Some(link) = &mut self.link {
             link.extras.retain(|e| e.key != key);
             link.extras_held_back.retain(|e| e.key != key);

@@ -125,6 +125,22 @@ impl<S: Store> Replica<S> {
         })
     }
 
+    /// Takes runs, by their item keys, out of a document's log, also those that came with this batch.
+    pub(super) fn drop_from_log(
+        &self,
+        doc: &DocId,
+        gone: &BTreeSet<Vec<u8>>,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        let stored = self.store.read(|tx| schema::entries(tx, Table::DocumentLog, &doc.0))?;
+        let stored = stored.iter().map(|(row, key)| (&row[..], &key[..]));
+        let all = stored.chain(batch.puts(Table::DocumentLog));
+        let rows: Vec<Vec<u8>> =
+            all.filter(|(_, key)| gone.contains(*key)).map(|(row, _)| row.to_vec()).collect();
+        rows.into_iter().for_each(|row| batch.delete(Table::DocumentLog, row));
+        Ok(())
+    }
+
     /// Writes the changes of taken-back runs, and those in no item yet, again under the new session's actor (or
     /// keeps them out). The document is closed: it is made again from what remains. Returns how many changes were
     /// written again.
@@ -147,11 +163,7 @@ impl<S: Store> Replica<S> {
             .iter()
             .map(|i| ItemKey { chain: i.header().chain(), n: i.header().n().unwrap_or_default() }.to_bytes())
             .collect();
-        for (key, value) in self.store.read(|tx| schema::entries(tx, Table::DocumentLog, &doc.0))? {
-            if gone.contains(&value) {
-                batch.delete(Table::DocumentLog, key);
-            }
-        }
+        self.drop_from_log(doc, &gone, batch)?;
         batch.delete(Table::Views, doc.0);
         self.open.remove(doc);
         self.tails.remove(doc);

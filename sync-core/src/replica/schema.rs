@@ -179,10 +179,10 @@ impl Batch {
         newest.map(|(_, _, value)| value.as_deref())
     }
 
-    /// Keys that this batch gives this value.
-    pub(super) fn put_as<'a>(&'a self, table: Table, value: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + 'a {
-        let puts = self.0.iter().filter(move |(t, _, v)| *t == table && v.as_deref() == Some(value));
-        puts.map(|(_, key, _)| key.clone())
+    /// What this batch puts into a table, in order.
+    pub(super) fn puts(&self, table: Table) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let of_table = self.0.iter().filter(move |(t, _, _)| *t == table);
+        of_table.filter_map(|(_, key, value)| Some((&key[..], value.as_deref()?)))
     }
 
     /// Durable when it returns.

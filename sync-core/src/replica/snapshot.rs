@@ -114,7 +114,7 @@ impl<S: Store> Replica<S> {
                     sum.remove(&held.id());
                 }
             }
-            self.linked.look_again(chain.author.device);
+            self.linked.look_again(chain);
             let covered = self.covered.remove(&chain).unwrap_or_default().minus(&author.covered);
             if covered.is_empty() {
                 batch.delete(Table::Covered, schema::chain_key(&chain));
@@ -126,10 +126,7 @@ impl<S: Store> Replica<S> {
         self.change_sum(space, batch, |s| *s = SpaceSum(s.0.wrapping_sub(sum.0)));
         batch.delete(Table::Snapshots, doc.0);
         batch.delete(Table::Views, doc.0);
-        if let Some(order) = self.outbox_ids.remove(&item.id()) {
-            self.outbox.remove(&order);
-            batch.delete(Table::Outbox, order.to_be_bytes());
-        }
+        self.leave_outbox(&item.id(), batch);
         self.tails.remove(&doc);
         self.change_recheck(batch, |recheck| {
             recheck.insert(space);
@@ -196,7 +193,7 @@ impl<S: Store> Replica<S> {
             let covered = self.covered.entry(chain).or_default();
             covered.extend(ranges);
             batch.put(Table::Covered, schema::chain_key(&chain), super::ranges_bytes(covered));
-            self.linked.look_again(author.device);
+            self.linked.look_again(chain);
         }
         if let Some(old) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? {
             let old = self.snapshot_frame_of(&schema::stored_item(old)?)?;

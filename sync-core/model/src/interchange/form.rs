@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use dinh_proto::ids::MemberId;
-use minijinja::{AutoEscape, Environment, context};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, Value, context};
 use serde::Serialize;
 
 use crate::minutes::{Minutes, method_name};
@@ -142,7 +144,8 @@ impl Form {
     pub fn of_resolution(resolution: &Resolution, name: &dyn Fn(&MemberId) -> String) -> Self {
         let text = |register: &crate::field::Register<String>| register.get().cloned().unwrap_or_default();
         let owners = |keys: &[String]| {
-            let names: Vec<String> = keys.iter().filter_map(|k| crate::field::member(k)).map(|m| name(&m)).collect();
+            let names: Vec<String> =
+                keys.iter().filter_map(|k| crate::field::member(k)).map(|m| name(&m)).collect();
             names.join(", ")
         };
         let assignment = |a: &crate::resolution::Assignment| FormAssignment {
@@ -173,14 +176,53 @@ impl Form {
     }
 }
 
-/// Lays a document out by a template (minijinja's language). `html`: whether what people wrote is escaped.
+/// What a template makes, which says how what people wrote is escaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Markup {
+    /// Web pages: nothing that people wrote becomes a tag.
+    Html,
+    /// Markdown: nothing that people wrote becomes markup or a cell of a table.
+    Markdown,
+    /// Plain text, as it is.
+    Plain,
+}
+
+const MARKDOWN: &str = "markdown";
+
+/// Lays a document out by a template (minijinja's language).
 ///
 /// # Errors
 /// What is wrong with the template, with its line.
-pub fn render(template: &str, html: bool, form: &Form) -> Result<String, minijinja::Error> {
+pub fn render(template: &str, markup: Markup, form: &Form) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
-    environment.set_auto_escape_callback(move |_| if html { AutoEscape::Html } else { AutoEscape::None });
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.render_str(template, context! { form => form })
+    environment.set_auto_escape_callback(move |_| match markup {
+        Markup::Html => AutoEscape::Html,
+        Markup::Markdown => AutoEscape::Custom(MARKDOWN.into()),
+        Markup::Plain => AutoEscape::None,
+    });
+    environment.set_formatter(|out, state, value| {
+        let text = value.as_str().filter(|_| !value.is_safe());
+        match (state.auto_escape(), text) {
+            (AutoEscape::Custom(_), Some(text)) => Ok(out.write_str(&escape_markdown(text))?),
+            (AutoEscape::Custom(_), None) => Ok(write!(out, "{value}")?),
+            _ => minijinja::escape_formatter(out, state, value),
+        }
+    });
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.render_str(template, context! { form => Value::from(Serde(form)) })
+}
+
+/// Text that Markdown shows as it is: by backslashes before ASCII punctuation (CommonMark 0.31, section 2.4). Lines stay in their paragraph.
+fn escape_markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\r' => out.push(' '),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '~' | '&' => {
+                out.extend(['\\', letter])
+            }
+            _ => out.push(letter),
+        }
+    }
+    out
 }

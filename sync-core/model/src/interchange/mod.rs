@@ -1,4 +1,4 @@
 //! Documents of other programs, in and out.
 
-pub mod roster_csv;
 pub mod form;
+pub mod roster_csv;

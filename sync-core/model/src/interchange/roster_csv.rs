@@ -121,9 +121,14 @@ pub enum BadFile {
 impl fmt::Display for BadFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLong => write!(f, "the file has more than {} MiB: a roster is not so large", FILE_BYTES_MAX >> 20),
+            Self::TooLong => {
+                write!(f, "the file has more than {} MiB: a roster is not so large", FILE_BYTES_MAX >> 20)
+            }
             Self::Encoding => {
-                write!(f, "the file is neither UTF-8 nor UTF-16: in the spreadsheet, save it as \"CSV UTF-8\"")
+                write!(
+                    f,
+                    "the file is neither UTF-8 nor UTF-16: in the spreadsheet, save it as \"CSV UTF-8\""
+                )
             }
             Self::NoNames { heading } => write!(
                 f,
@@ -301,7 +306,7 @@ impl Row<'_> {
             let (found, expected) = (self.row.len(), self.heading.len());
             return Err(vec![self.error("", RowProblem::Columns { found, expected })]);
         }
-        let mut text = |column: Column, errors: &mut Vec<RowError>| {
+        let text = |column: Column, errors: &mut Vec<RowError>| {
             let Some((name, cell)) = self.cell(column) else { return String::new() };
             if let Some(old) = legacy::detect(&cell) {
                 errors.push(self.error(name, RowProblem::OldFont(legacy::convert(&cell, old))));

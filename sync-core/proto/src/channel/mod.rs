@@ -4,11 +4,21 @@
 //! its own in the first message, under encryption. The two handshake messages carry the first plain bytes of each side,
 //! so a conversation begins in one round trip.
 //!
+//! Channel kind 2 is Noise XXpsk0 between two devices that meet without a relay: the secret that they share is one of a space
+//! that both read ([`SpaceKey::hall_psk`](crate::crypto::SpaceKey::hall_psk)), so a stranger's first message already does not open, and neither shows
+//! who it is to somebody without that secret. What it may then read is the charter's answer, as anywhere.
+//!
 //! ```text
 //! prologue               "dinh/noise1\0" ‖ version u8 ‖ kind u8 ‖ challenge 32
 //! device's first frame   "DNH" ‖ version u8 ‖ kind u8 ‖ Noise message 1 (signing key 32 ‖ wrap key 32 ‖ plain bytes)
 //! relay's first frame    "DNH" ‖ version u8 ‖ kind u8 ‖ Noise message 2 (plain bytes)
 //! every later frame      Noise transport message (plain bytes)
+//!
+//! hall, initiator        "DNH" ‖ version u8 ‖ kind u8 ‖ Noise message 1 (nothing)
+//! hall, responder        "DNH" ‖ version u8 ‖ kind u8 ‖ Noise message 2 (signing key 32 ‖ wrap key 32)
+//! hall, initiator        "DNH" ‖ version u8 ‖ kind u8 ‖ Noise message 3 (signing key 32 ‖ wrap key 32 ‖ plain bytes)
+//! every later frame      as above
+//!
 //! refusal, in the clear  "DNH" ‖ version u8 ‖ 0xff ‖ close code u8 ‖ retry after u32 ‖ detail
 //! ```
 //!
@@ -37,6 +47,8 @@ pub const PROTOCOL_VERSION: u8 = 1;
 const MAGIC: [u8; 3] = *b"DNH";
 /// Noise IK to a relay.
 const KIND_RELAY: u8 = 1;
+/// Noise XXpsk0 between two devices.
+const KIND_HALL: u8 = 2;
 /// Not a channel: why there will be none.
 const KIND_REFUSAL: u8 = 0xff;
 /// Magic, version and kind, before the handshake messages.
@@ -57,11 +69,18 @@ enum State {
     Failed,
 }
 
-/// What the device says of itself in its first frame, and nothing for a relay.
+/// What a device says of itself in its first frame, and nothing for a relay.
 #[derive(Debug)]
 enum Role {
-    Device { keys: [u8; KEYS_BYTES] },
+    Device {
+        keys: [u8; KEYS_BYTES],
+    },
     Relay,
+    /// One of two devices.
+    Hall {
+        keys: [u8; KEYS_BYTES],
+        initiates: bool,
+    },
 }
 
 /// One end of a channel.
@@ -76,21 +95,28 @@ impl Channel {
     /// The device's end, to the relay whose key it has pinned. `seed` is 32 random bytes that serve this connection
     /// alone: the ephemeral key comes from it.
     pub fn device(key: &DeviceKey, relay: &RelayPublic, binding: Binding, seed: [u8; 32]) -> Self {
-        let public = key.public();
-        let mut keys = [0; KEYS_BYTES];
-        keys[..32].copy_from_slice(public.signing().as_bytes());
-        keys[32..].copy_from_slice(public.wrap());
-        let handshake = noise::initiator(&key.channel_secret(), relay.as_bytes(), &prologue(&binding), seed);
+        let prologue = prologue(KIND_RELAY, &binding);
+        let handshake = noise::initiator(&key.channel_secret(), relay.as_bytes(), &prologue, seed);
+        let keys = shown_keys(key);
         Self { role: Role::Device { keys }, state: State::Handshake(Box::new(handshake)), peer: None }
     }
 
     /// The relay's end. `seed` as for [`Channel::device`].
     pub fn relay(key: &RelayKey, binding: Binding, seed: [u8; 32]) -> Self {
-        let handshake = noise::responder(&key.secret(), &prologue(&binding), seed);
+        let handshake = noise::responder(&key.secret(), &prologue(KIND_RELAY, &binding), seed);
         Self { role: Role::Relay, state: State::Handshake(Box::new(handshake)), peer: None }
     }
 
-    /// The device at the other end, once its first frame was opened. Only the relay's end learns one.
+    /// A device's end to another device that has the same `psk`; one of the two initiates. `seed` as for
+    /// [`Channel::device`]. Whether the other one may have anything the caller asks the charter, by [`Channel::peer`].
+    pub fn hall(key: &DeviceKey, psk: &[u8; 32], binding: Binding, seed: [u8; 32], initiates: bool) -> Self {
+        let prologue = prologue(KIND_HALL, &binding);
+        let handshake = noise::hall(&key.channel_secret(), psk, &prologue, seed, initiates);
+        let role = Role::Hall { keys: shown_keys(key), initiates };
+        Self { role, state: State::Handshake(Box::new(handshake)), peer: None }
+    }
+
+    /// The device at the other end, once the frame that shows its keys was opened. A device's end to a relay learns none.
     pub fn peer(&self) -> Option<&DevicePublic> {
         self.peer.as_ref()
     }
@@ -118,6 +144,12 @@ impl Channel {
     /// How many plain bytes the next frame can take.
     pub fn room(&self) -> usize {
         match (&self.role, &self.state) {
+            // Before the initiator's second frame one end does not know who the other is.
+            (Role::Hall { initiates: true, .. }, State::Handshake(handshake)) if knows_peer(handshake) => {
+                limits::FIRST_FRAME_PLAIN_BYTES_MAX
+            }
+            (Role::Hall { .. }, State::Handshake(_)) => 0,
+            (Role::Hall { .. }, _) => limits::FRAME_PLAIN_BYTES_MAX,
             (Role::Relay, _) => limits::RELAY_FRAME_PLAIN_BYTES,
             (Role::Device { .. }, State::Handshake(_)) => limits::FIRST_FRAME_PLAIN_BYTES_MAX,
             (Role::Device { .. }, _) => limits::FRAME_PLAIN_BYTES_MAX,
@@ -132,12 +164,18 @@ impl Channel {
         assert!(self.can_seal() && plain.len() <= self.room(), "callers ask first");
         match &mut self.state {
             State::Handshake(handshake) => {
-                put_header(KIND_RELAY, out);
+                put_header(self.role.kind(), out);
                 match &self.role {
                     Role::Device { keys } => {
                         noise::write_handshake(handshake, &[&keys[..], plain].concat(), out);
                     }
                     Role::Relay => noise::write_handshake(handshake, plain, out),
+                    Role::Hall { initiates: true, .. } if !knows_peer(handshake) => {
+                        noise::write_handshake(handshake, &[], out);
+                    }
+                    Role::Hall { keys, .. } => {
+                        noise::write_handshake(handshake, &[&keys[..], plain].concat(), out);
+                    }
                 }
                 self.finish_handshake();
             }
@@ -180,7 +218,7 @@ impl Channel {
         }
         let theirs = r.u8("version")?;
         let kind = r.u8("channel kind")?;
-        let is_device = !self.is_relay();
+        let is_device = matches!(self.role, Role::Device { .. });
         if kind == KIND_REFUSAL && is_device {
             // The form of a refusal is the same in every version: it must be understood by who speaks another.
             return Err(read_refusal(r)?);
@@ -188,7 +226,7 @@ impl Channel {
         if theirs != PROTOCOL_VERSION {
             return Err(PeerIncompatible::Version { theirs, ours: PROTOCOL_VERSION }.into());
         }
-        if kind != KIND_RELAY {
+        if kind != self.role.kind() {
             return Err(PeerIncompatible::Channel(kind).into());
         }
         let State::Handshake(handshake) = &mut self.state else {
@@ -198,8 +236,16 @@ impl Channel {
             return Err(PeerMisbehaved::OutOfTurn("a first frame").into());
         }
         let payload = noise::read_handshake(handshake, r.rest()).ok_or(SessionError::BadHandshake)?;
-        if is_device {
-            return Ok(payload);
+        match &self.role {
+            Role::Device { .. } => return Ok(payload),
+            // The initiator's greeting, in which there is nothing to read.
+            Role::Hall { initiates: false, .. } if !knows_peer(handshake) => {
+                if payload.is_empty() {
+                    return Ok(payload);
+                }
+                return Err(PeerMisbehaved::BadFrame.into());
+            }
+            Role::Hall { .. } | Role::Relay => {}
         }
         let channel = noise::remote_static(handshake).ok_or(SessionError::BadHandshake)?;
         let mut r = Reader::new(&payload);
@@ -238,14 +284,37 @@ fn read_refusal(mut r: Reader<'_>) -> Result<SessionError, InvalidMessage> {
     Ok(SessionError::ClosedByPeer { code, retry_after_ms, detail })
 }
 
+impl Role {
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Device { .. } | Self::Relay => KIND_RELAY,
+            Self::Hall { .. } => KIND_HALL,
+        }
+    }
+}
+
+/// Whether the other end has shown its channel key.
+fn knows_peer(handshake: &HandshakeState) -> bool {
+    noise::remote_static(handshake).is_some()
+}
+
+/// What a device shows of itself under its channel key.
+fn shown_keys(key: &DeviceKey) -> [u8; KEYS_BYTES] {
+    let public = key.public();
+    let mut keys = [0; KEYS_BYTES];
+    keys[..32].copy_from_slice(public.signing().as_bytes());
+    keys[32..].copy_from_slice(public.wrap());
+    keys
+}
+
 fn put_header(kind: u8, out: &mut Vec<u8>) {
     out.put_bytes(&MAGIC);
     out.put_bytes(&[PROTOCOL_VERSION, kind]);
 }
 
-fn prologue(binding: &Binding) -> Vec<u8> {
+fn prologue(kind: u8, binding: &Binding) -> Vec<u8> {
     let mut out = PROLOGUE_DOMAIN.to_vec();
-    out.put_bytes(&[PROTOCOL_VERSION, KIND_RELAY]);
+    out.put_bytes(&[PROTOCOL_VERSION, kind]);
     out.put_bytes(&binding.0);
     out
 }

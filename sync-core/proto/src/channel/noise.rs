@@ -9,8 +9,10 @@ use snow::{Builder, HandshakeState, TransportState};
 
 use crate::limits::FRAME_BYTES_MAX;
 
-/// The pattern and the algorithms.
+/// The pattern and the algorithms: to a relay whose key is pinned.
 const PATTERN: &str = "Noise_IK_25519_ChaChaPoly_SHA256";
+/// The same between two devices that share a secret and do not know each other's keys.
+const HALL_PATTERN: &str = "Noise_XXpsk0_25519_ChaChaPoly_SHA256";
 /// Of each encrypted part.
 pub(super) const TAG_BYTES: usize = 16;
 /// Ephemeral key, static key and its tag, tag of the payload.
@@ -24,7 +26,7 @@ pub(super) fn initiator(
     prologue: &[u8],
     seed: [u8; 32],
 ) -> HandshakeState {
-    builder(seed)
+    builder(PATTERN, seed)
         .prologue(prologue)
         .and_then(|b| b.local_private_key(secret))
         .and_then(|b| b.remote_public_key(responder))
@@ -33,22 +35,39 @@ pub(super) fn initiator(
 }
 
 pub(super) fn responder(secret: &[u8; 32], prologue: &[u8], seed: [u8; 32]) -> HandshakeState {
-    builder(seed)
+    builder(PATTERN, seed)
         .prologue(prologue)
         .and_then(|b| b.local_private_key(secret))
         .and_then(Builder::build_responder)
         .expect("each part is given once and has the pattern's length")
 }
 
-fn builder(seed: [u8; 32]) -> Builder<'static> {
-    let pattern = PATTERN.parse().expect("a pattern that snow has");
+/// One end between two devices.
+pub(super) fn hall(
+    secret: &[u8; 32],
+    psk: &[u8; 32],
+    prologue: &[u8],
+    seed: [u8; 32],
+    initiates: bool,
+) -> HandshakeState {
+    builder(HALL_PATTERN, seed)
+        .prologue(prologue)
+        .and_then(|b| b.local_private_key(secret))
+        .and_then(|b| b.psk(0, psk))
+        .and_then(|b| if initiates { b.build_initiator() } else { b.build_responder() })
+        .expect("each part is given once and has the pattern's length")
+}
+
+fn builder<'a>(pattern: &str, seed: [u8; 32]) -> Builder<'a> {
+    let pattern = pattern.parse().expect("a pattern that snow has");
     Builder::with_resolver(pattern, Box::new(Seeded(seed)))
 }
 
 /// Appends a handshake message whose turn it is.
 pub(super) fn write_handshake(handshake: &mut HandshakeState, payload: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    out.resize(start + payload.len() + FIRST_OVERHEAD_BYTES.max(SECOND_OVERHEAD_BYTES), 0);
+    // No message of either pattern needs more: an ephemeral key, a static one and two tags.
+    out.resize(start + payload.len() + FIRST_OVERHEAD_BYTES, 0);
     let n = handshake
         .write_message(payload, &mut out[start..])
         .expect("it is this side's turn, there is room, and no key is of small order");

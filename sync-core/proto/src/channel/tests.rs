@@ -243,7 +243,7 @@ fn first_of(key: &DeviceKey, payload: &[u8]) -> Vec<u8> {
     let binding = Binding([1; 32]);
     let relay = relay_key().public();
     let mut handshake =
-        noise::initiator(&key.channel_secret(), relay.as_bytes(), &prologue(&binding), [3; 32]);
+        noise::initiator(&key.channel_secret(), relay.as_bytes(), &prologue(KIND_RELAY, &binding), [3; 32]);
     let mut frame = Vec::new();
     put_header(KIND_RELAY, &mut frame);
     noise::write_handshake(&mut handshake, payload, &mut frame);
@@ -287,7 +287,8 @@ fn keys_of_small_order_and_bad_payloads_are_refused() {
         }
     }
     // A peer that computes with such a key itself, so that everything else fits.
-    let mut handshake = noise::initiator(&[9; 32], &[0; 32], &prologue(&Binding([1; 32])), [3; 32]);
+    let mut handshake =
+        noise::initiator(&[9; 32], &[0; 32], &prologue(KIND_RELAY, &Binding([1; 32])), [3; 32]);
     assert!(handshake.write_message(&good, &mut vec![0; 1_000]).is_err());
     refused += 1;
     println!("{refused} weak keys and short payloads, 0 accepted");
@@ -412,4 +413,83 @@ fn mutate(frame: &mut Vec<u8>, first: &[u8], second: &[u8], rng: &mut ChaCha8Rng
             frame.splice(at..at, piece);
         }
     }
+}
+
+fn hall(key_seed: u8, psk: u8, initiates: bool) -> Channel {
+    let key = DeviceKey::from_seed(&[key_seed; 32]);
+    Channel::hall(&key, &[psk; 32], Binding([9; 32]), [key_seed ^ 0x55; 32], initiates)
+}
+
+/// Three frames, after each of which the ends know what they may.
+fn hall_frames(one: &mut Channel, two: &mut Channel) -> [Vec<u8>; 3] {
+    assert!(one.can_seal() && !two.can_seal() && one.room() == 0);
+    let first = sealed(one, b"");
+    assert_eq!(two.open(&first).unwrap(), b"");
+    assert_eq!((two.peer(), two.room()), (None, 0));
+    let second = sealed(two, b"");
+    assert_eq!(one.open(&second).unwrap(), b"");
+    let third = sealed(one, CONTENT);
+    assert_eq!(two.open(&third).unwrap(), CONTENT);
+    [first, second, third]
+}
+
+#[test]
+fn two_devices_that_share_a_space_meet_without_a_relay_and_strangers_learn_nothing() {
+    let (mut one, mut two) = (hall(1, 7, true), hall(2, 7, false));
+    let frames = hall_frames(&mut one, &mut two);
+    let public = |seed: u8| DeviceKey::from_seed(&[seed; 32]).public();
+    assert_eq!((one.peer(), two.peer()), (Some(&public(2)), Some(&public(1))));
+    for (i, frame) in frames.iter().enumerate() {
+        for key in [public(1), public(2)] {
+            for secret in [key.signing().as_bytes(), key.channel(), key.wrap()] {
+                assert!(!contains(frame, secret), "frame {i}");
+            }
+        }
+        assert!(!contains(frame, &CONTENT[..8]));
+    }
+    let down = sealed(&mut two, CONTENT);
+    assert_eq!(one.open(&down).unwrap(), CONTENT);
+    let up = sealed(&mut one, b"up");
+    assert_eq!(two.open(&up).unwrap(), b"up");
+    // Who has another secret, or none, does not get beyond the first frame.
+    assert!(matches!(hall(2, 8, false).open(&frames[0]), Err(SessionError::BadHandshake)));
+    // A relay's channel is another kind, on both sides.
+    let incompatible = |e: Result<Vec<u8>, SessionError>| {
+        matches!(e, Err(SessionError::PeerIncompatible(PeerIncompatible::Channel(_))))
+    };
+    assert!(incompatible(relay(1).open(&frames[0])));
+    assert!(incompatible(hall(2, 7, false).open(&sealed(&mut device(9), CONTENT))));
+}
+
+#[test]
+fn no_damaged_frame_of_a_meeting_in_the_hall_opens() {
+    let frames = hall_frames(&mut hall(1, 7, true), &mut hall(2, 7, false));
+    let mut tried = 0;
+    for bad in damaged(&frames[0]) {
+        assert!(hall(2, 7, false).open(&bad).is_err());
+        tried += 1;
+    }
+    let greeted = || {
+        let mut one = hall(1, 7, true);
+        assert_eq!(sealed(&mut one, b""), frames[0]);
+        one
+    };
+    for bad in damaged(&frames[1]).step_by(3) {
+        assert!(greeted().open(&bad).is_err());
+        tried += 1;
+    }
+    let answered = || {
+        let mut two = hall(2, 7, false);
+        two.open(&frames[0]).unwrap();
+        assert_eq!(sealed(&mut two, b""), frames[1]);
+        two
+    };
+    for bad in damaged(&frames[2]).step_by(3) {
+        assert!(answered().open(&bad).is_err());
+        tried += 1;
+    }
+    // One device's own frames sent back to it, and frames in another place.
+    assert!(greeted().open(&frames[0]).is_err() && greeted().open(&frames[2]).is_err());
+    assert!(answered().open(&frames[1]).is_err() && hall(2, 7, false).open(&frames[2]).is_err());
+    println!("{tried} damaged frames of three: 0 opened");
 }

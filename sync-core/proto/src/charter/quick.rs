@@ -61,8 +61,8 @@ impl Charter {
         // role that it ever had, unless a higher rank cuts it off.
         let may = |f: &dyn Fn(Role) -> bool| {
             let stands = |role: Role| {
-                let above = issuer.effects.removals.values().filter(|r| r.rank < role.rank());
-                above.into_iter().all(|r| r.marks.side(&at) == Side::Within)
+                let mut above = issuer.effects.removals.values().filter(|r| r.rank < role.rank());
+                above.all(|r| r.marks.side(&at) == Side::Within)
             };
             issuer.ever(|role| f(role) && stands(role))
         };

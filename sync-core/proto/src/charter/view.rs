@@ -325,6 +325,37 @@ impl View {
         })
     }
 
+    /// The devices of which something may count in one and not in the other, apart from what is new in one.
+    pub(super) fn changed_authors(old: &Self, new: &Self) -> BTreeSet<DeviceId> {
+        // A document or a space that changed or is gone: everybody may have written there.
+        let documents = old.documents.iter().all(|(id, doc)| new.documents.get(id) == Some(doc));
+        let everyone =
+            |view: &Self| view.spaces.iter().map(|(id, s)| (*id, s.everyone)).collect::<BTreeMap<_, _>>();
+        let (spaces, now) = (everyone(old), everyone(new));
+        if !documents || !spaces.iter().all(|(id, everyone)| now.get(id) == Some(everyone)) {
+            return old.certified.keys().chain(new.certified.keys()).copied().collect();
+        }
+        let same = |device: &DeviceId| match (old.certified.get(device), new.certified.get(device)) {
+            (Some(a), Some(b)) => {
+                (a.member, a.role, &a.also, &a.effects) == (b.member, b.role, &b.also, &b.effects)
+            }
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let known = old.certified.keys().chain(new.certified.keys());
+        let mut changed: BTreeSet<DeviceId> = known.filter(|d| !same(d)).copied().collect();
+        let readers = old.readers.keys().chain(new.readers.keys());
+        let readers =
+            readers.filter(|k| old.readers.get(*k) != new.readers.get(*k)).map(|(_, member)| *member);
+        let recorders = old.recorders.symmetric_difference(&new.recorders).map(|(_, member)| *member);
+        let members: BTreeSet<MemberId> = readers.chain(recorders).collect();
+        let of_members = new.certified.iter().filter(|(_, c)| members.contains(&c.member));
+        changed.extend(of_members.map(|(device, _)| *device));
+        let cuts = old.cuts.keys().chain(new.cuts.keys());
+        changed
+            .extend(cuts.filter(|k| old.cuts.get(*k) != new.cuts.get(*k)).map(|(_, author)| author.device));
+        changed
+    }
+
     pub(super) fn last_seen(&self, chain: &(SpaceId, Author)) -> Vec<Vec<(u32, [u8; 16])>> {
         let Some(device) = self.certified.get(&chain.1.device) else { return Vec::new() };
         let end = self.cuts.get(chain).copied().unwrap_or(u32::MAX);

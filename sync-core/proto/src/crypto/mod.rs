@@ -18,6 +18,7 @@
 //! one ([`SealedKey`]). Everything is XChaCha20-Poly1305 but wraps, which are HPKE (RFC 9180). No function here draws
 //! randomness: what must be random is an argument, used once.
 
+mod blob;
 mod local;
 mod payload;
 mod small;
@@ -35,6 +36,7 @@ use zeroize::Zeroizing;
 use crate::ids::{ChangeHash, EpochId, KeyEpoch, hash16, hash32};
 use crate::item::Header;
 
+pub use blob::{BlobId, BlobPart};
 pub use local::{open_local, seal_local};
 pub(crate) use payload::SEALED_HEADER_BYTES;
 pub use payload::{SEALED_OVERHEAD_BYTES, plain_bytes_max, sealed_len};

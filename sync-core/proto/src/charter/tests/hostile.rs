@@ -314,7 +314,12 @@ fn ids_of_spaces_and_documents_are_their_creators() {
         branch.issue(Role::Member, &Record::Space { nonce: [i; 16], history: true, padded: false, audience });
         branch.issue(
             Role::Member,
-            &Record::Document { nonce: [i; 16], space: branch.open, writers: Writers::All, schema: Vec::new() },
+            &Record::Document {
+                nonce: [i; 16],
+                space: branch.open,
+                writers: Writers::All,
+                schema: Vec::new(),
+            },
         );
     }
     assert!(spaces.iter().all(|(id, space)| branch.charter.spaces()[id] == *space));
@@ -322,8 +327,9 @@ fn ids_of_spaces_and_documents_are_their_creators() {
     assert_eq!(branch.charter.spaces().len(), spaces.len() + 39);
     // Its own it may claim twice; the smaller id counts.
     let (space, nonce) = (branch.open, [99; 16]);
-    let mut twice = [Writers::All, Writers::Officers]
-        .map(|writers| branch.chain(Role::Member).issue(&Record::Document { nonce, space, writers, schema: Vec::new() }));
+    let mut twice = [Writers::All, Writers::Officers].map(|writers| {
+        branch.chain(Role::Member).issue(&Record::Document { nonce, space, writers, schema: Vec::new() })
+    });
     twice.sort_by_key(Item::id);
     for order in [[0, 1], [1, 0]] {
         let mut charter = branch.charter.clone();
@@ -410,7 +416,10 @@ fn who_was_taken_off_a_space_has_no_say_there() {
     let audience = Audience::Members([2, 4, 50].map(member_id).into());
     branch.issue(Role::Member, &Record::Space { nonce: [78; 16], history: true, padded: false, audience });
     let space = SpaceId::derive(&branch.of(Role::Member).id, &[78; 16]);
-    branch.issue(Role::Member, &Record::Document { nonce: [79; 16], space, writers: Writers::Officers, schema: Vec::new() });
+    branch.issue(
+        Role::Member,
+        &Record::Document { nonce: [79; 16], space, writers: Writers::Officers, schema: Vec::new() },
+    );
     let doc = DocId::derive(&branch.of(Role::Member).id, &[79; 16]);
     branch.issue(Role::Deputy, &epoch(space, 1, 1, vec![wrap_for(&branch.of(Role::Member).id, 1)]));
     let deputy = branch.of(Role::Deputy).clone();
@@ -548,7 +557,8 @@ fn a_member_who_fills_the_charter_is_removed_all_the_same() {
     let refused = loop {
         let nonce = *[n.to_le_bytes(); 4].concat().first_chunk().unwrap();
         n += 1;
-        let item = member.issue(&Record::Document { nonce, space, writers: Writers::All, schema: Vec::new() });
+        let item =
+            member.issue(&Record::Document { nonce, space, writers: Writers::All, schema: Vec::new() });
         if let Err(code) = branch.charter.insert(&item) {
             break code;
         }
