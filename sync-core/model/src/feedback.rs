@@ -41,7 +41,8 @@ pub static SCHEMA: Schema = Schema {
         Rule::new(&[Step::Key("events"), Step::Any, Step::Key("kind")], HANDLERS, How::Entry),
         Rule::new(&[Step::Key("events"), Step::Any, Step::Rest], Who::EVERYBODY, How::Entry),
     ],
-    others: HANDLERS,
+    // A member makes its own mailbox.
+    others: HANDLERS.or(Who::CREATOR),
     seal: None,
 };
 
@@ -240,8 +241,13 @@ pub struct NewThread<'a> {
 /// Begins a thread: it is submitted with that. Returns its key.
 ///
 /// # Errors
-/// If this device may not.
+/// If this device may not, or what is confidential would be said to the whole branch ([`Kind::may_be_open`]).
 pub fn submit(edit: &mut Edit<'_>, me: &mut Me, new: &NewThread<'_>) -> Result<String, EditError> {
+    let audience = edit.view().get(&path!["audience"]);
+    if !new.kind.may_be_open() && audience.as_ref().and_then(Value::as_str) == Some("branch") {
+        let why = "this kind of thread is not for everybody: begin it in the member's mailbox";
+        return Err(EditError::Refused(why.into()));
+    }
     let id = me.new_id();
     let mut fields = BTreeMap::from([
         ("kind".to_owned(), Value::from(new.kind.name())),

@@ -8,7 +8,7 @@ use dinh_core::path;
 use dinh_proto::ids::MemberId;
 use serde::{Deserialize, Serialize};
 
-use crate::field::{Fields, Register, member, put_register};
+use crate::field::{Fields, Register, count, member, put_register};
 use crate::me::Me;
 use crate::seal::Seal;
 
@@ -18,12 +18,14 @@ pub static SCHEMA: Schema = Schema {
     rules: &[
         Rule::new(&[Step::Key("schema")], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("audience")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key("member")], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("documents"), Step::Any, Step::Key("by")], Who::EVERYBODY, How::Entry)
             .saying(Says::Own),
         Rule::new(&[Step::Key("documents"), Step::Any, Step::Rest], Who::EVERYBODY, How::Entry),
         Rule::new(&[Step::Key("seals"), Step::Any, Step::Rest], Who::OFFICERS, How::Entry),
     ],
-    others: Who::OFFICERS,
+    // A member makes its own mailbox.
+    others: Who::OFFICERS.or(Who::CREATOR),
     seal: None,
 };
 
@@ -66,6 +68,8 @@ impl Purpose {
 pub struct Listed {
     /// Its schema.
     pub schema: String,
+    /// The document that it was made from: the draft of a resolution, the resolution of a round.
+    pub of: Option<String>,
     /// `YYYY-MM` of its month, if it has one.
     pub period: Option<String>,
     /// Which kind of its schema: regular or thematic minutes.
@@ -77,13 +81,51 @@ pub struct Listed {
     pub same_as: Register<String>,
 }
 
+/// A number that a document got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Numbered {
+    /// The number, from 1.
+    pub number: u32,
+    /// In which line: of a type of documents and a term of the branch.
+    pub line: String,
+    /// How many numbers who gave it knew of: less was given earlier, whatever clocks say.
+    pub known: u32,
+}
+
+impl Numbered {
+    fn read(value: &Value) -> Option<Self> {
+        let Value::Map(entry) = value else { return None };
+        Some(Self {
+            number: entry.get("number").and_then(count)?,
+            line: entry.get("line").and_then(Value::as_str)?.to_owned(),
+            known: entry.get("known").and_then(count)?,
+        })
+    }
+}
+
+/// A document that needs another number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Renumber {
+    /// Which.
+    pub document: String,
+    /// The number that it has.
+    pub number: u32,
+    /// The document that keeps this number.
+    pub keeps: String,
+}
+
 /// An index as it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Index {
     /// For whom the space is.
     pub purpose: Option<Purpose>,
+    /// Whose mailbox it is, if it is one.
+    #[serde(skip)]
+    pub member: Option<MemberId>,
     /// The documents, by id.
     pub documents: BTreeMap<String, Listed>,
+    /// Numbers that documents got, by document.
+    pub numbers: BTreeMap<String, Register<Numbered>>,
     /// Seals, by document: their hash and those that they follow.
     pub seals: BTreeMap<String, (String, Vec<String>)>,
 }
@@ -99,6 +141,7 @@ impl Index {
             let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
             let found = Listed {
                 schema: text("schema")?,
+                of: text("of"),
                 period: text("period"),
                 kind: text("kind"),
                 by: member(&text("by")?)?,
@@ -113,7 +156,13 @@ impl Index {
             let previous = previous.iter().map(|p| p.as_str().map(str::to_owned)).collect::<Option<_>>()?;
             Some((id, (hash, previous)))
         };
+        let number = |id: String| {
+            let found = fields.register(&path!["numbers", id.as_str()], Numbered::read);
+            (id, found)
+        };
         Self {
+            member: fields.member(&path!["member"]).get().copied(),
+            numbers: view.keys(&path!["numbers"]).into_iter().map(number).collect(),
             purpose: Purpose::ALL.into_iter().find(|p| Some(p.name()) == audience.get().map(String::as_str)),
             documents: view.keys(&path!["documents"]).into_iter().filter_map(listed).collect(),
             seals: view.keys(&path!["seals"]).into_iter().filter_map(seal).collect(),
@@ -132,6 +181,34 @@ impl Index {
         by_month.into_values().filter(|ids| ids.len() > 1).collect()
     }
 
+    /// The number that comes next in a line.
+    #[must_use]
+    pub fn next_number(&self, line: &str) -> u32 {
+        let given = self.numbers.values().flat_map(Register::all).filter(|w| w.value.line == line);
+        given.map(|w| w.value.number).max().unwrap_or(0).saturating_add(1)
+    }
+
+    /// Documents that need another number, because two phones that were apart gave one twice: the one whose number was
+    /// given knowing of fewer others keeps it, and of those that knew of as many the one with the smaller id.
+    #[must_use]
+    pub fn renumber(&self) -> Vec<Renumber> {
+        let mut given: BTreeMap<(&str, u32), Vec<(u32, &str)>> = BTreeMap::new();
+        for (document, register) in &self.numbers {
+            let Some(found) = register.get() else { continue };
+            given.entry((&found.line, found.number)).or_default().push((found.known, document));
+        }
+        let again = given.into_iter().flat_map(|((_, number), mut documents)| {
+            documents.sort_unstable();
+            let keeps = documents[0].1.to_owned();
+            documents.into_iter().skip(1).map(move |(_, document)| Renumber {
+                document: document.to_owned(),
+                number,
+                keeps: keeps.clone(),
+            })
+        });
+        again.collect()
+    }
+
     /// Hashes of the seals that no other one follows: what the next one names.
     #[must_use]
     pub fn last_seals(&self) -> Vec<String> {
@@ -140,36 +217,57 @@ impl Index {
     }
 }
 
-/// Makes the empty index of a space.
+/// Makes the empty index of a space. `member`: whose mailbox it is, if it is one.
 ///
 /// # Errors
 /// If it is not empty, or this device may not.
-pub fn create(edit: &mut Edit<'_>, purpose: Purpose) -> Result<(), EditError> {
+pub fn create(edit: &mut Edit<'_>, purpose: Purpose, member: Option<&MemberId>) -> Result<(), EditError> {
     edit.put(&path!["schema"], SCHEMA.name)?;
     edit.put(&path!["audience"], purpose.name())?;
-    ["documents", "same_as", "seals"].iter().try_for_each(|map| edit.put_map(&path![*map]))
+    if let Some(member) = member {
+        edit.put(&path!["member"], member.to_string())?;
+    }
+    ["documents", "same_as", "numbers", "seals"].iter().try_for_each(|map| edit.put_map(&path![*map]))
+}
+
+/// A document to list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Its schema.
+    pub schema: &'a str,
+    /// `YYYY-MM` of its month, if it has one.
+    pub period: Option<&'a str>,
+    /// Which kind of its schema.
+    pub kind: Option<&'a str>,
+    /// The document that it is made from.
+    pub of: Option<&'a str>,
 }
 
 /// Lists a document.
 ///
 /// # Errors
 /// If this device may not.
-pub fn list(
-    edit: &mut Edit<'_>,
-    me: &Me,
-    document: &str,
-    schema: &str,
-    period: Option<&str>,
-    kind: Option<&str>,
-) -> Result<(), EditError> {
-    let mut fields =
-        BTreeMap::from([("schema".to_owned(), Value::from(schema)), ("by".to_owned(), me.key().into())]);
-    for (key, text) in [("period", period), ("kind", kind)] {
-        if let Some(text) = text {
-            fields.insert(key.to_owned(), text.into());
-        }
-    }
-    edit.put(&path!["documents", document], Value::Map(fields))
+pub fn list(edit: &mut Edit<'_>, me: &Me, document: &str, entry: &Entry<'_>) -> Result<(), EditError> {
+    let parts = [("period", entry.period), ("kind", entry.kind), ("of", entry.of)];
+    let parts = parts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::from(text?))));
+    let always = [("schema".to_owned(), Value::from(entry.schema)), ("by".to_owned(), me.key().into())];
+    edit.put(&path!["documents", document], Value::Map(parts.chain(always).collect()))
+}
+
+/// Gives a document the next number of a line, or another one if [`Index::renumber`] says so. Returns it.
+///
+/// # Errors
+/// If this device may not.
+pub fn give_number(edit: &mut Edit<'_>, index: &Index, document: &str, line: &str) -> Result<u32, EditError> {
+    let number = index.next_number(line);
+    let known = u64::try_from(index.numbers.len()).unwrap_or(u64::MAX);
+    let fields = [
+        ("number".to_owned(), Value::Uint(u64::from(number))),
+        ("line".to_owned(), line.into()),
+        ("known".to_owned(), Value::Uint(known)),
+    ];
+    put_register(edit, &path!["numbers", document], Value::Map(fields.into()))?;
+    Ok(number)
 }
 
 /// Says that a document is one with another, which is the one to use.

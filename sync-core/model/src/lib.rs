@@ -3,6 +3,7 @@
 //! Each kind has a module: a schema (who may write which field), a snapshot that is read from a view, and functions that write one
 //! change each. Nothing here knows clocks, files or sockets.
 
+pub mod access;
 pub mod attendance;
 pub mod branch;
 pub mod digest;

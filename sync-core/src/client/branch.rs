@@ -21,7 +21,7 @@ impl Client {
         name: &str,
     ) -> Result<SpaceId, ClientError> {
         let name = name.to_owned();
-        self.call(move |replica, _| replica.found_branch(&root, member, &name)).await
+        self.run(move |replica, _| replica.found_branch(&root, member, &name)).await
     }
 
     /// Admits a device whose request was scanned from its screen.
@@ -34,7 +34,7 @@ impl Client {
         name: &str,
     ) -> Result<(), ClientError> {
         let name = name.to_owned();
-        self.call(move |replica, _| replica.admit_device(branch, member, role, request, &name)).await
+        self.run(move |replica, _| replica.admit_device(branch, member, role, request, &name)).await
     }
 
     /// What a new device needs to know of a branch; see [`Replica::invitation`].
@@ -44,7 +44,7 @@ impl Client {
 
     /// Joins a branch by an invitation; see [`Replica::join`].
     pub async fn join(&self, invitation: Vec<u8>) -> Result<SpaceId, ClientError> {
-        self.call(move |replica, _| replica.join(&invitation)).await
+        self.run(move |replica, _| replica.join(&invitation)).await
     }
 
     /// Admits a further device of this device's own member.
@@ -55,7 +55,7 @@ impl Client {
         name: &str,
     ) -> Result<(), ClientError> {
         let name = name.to_owned();
-        self.call(move |replica, _| replica.admit_own_device(branch, request, &name)).await
+        self.run(move |replica, _| replica.admit_own_device(branch, request, &name)).await
     }
 
     /// The welcome for an admitted device, to be shown as a QR code or sent as a link; see [`Replica::welcome`].
@@ -75,7 +75,7 @@ impl Client {
         let relay = RelayUrl::parse(&welcome.address()).map_err(|_| {
             ClientError::from(ReplicaError::Invalid(InvalidMessage::NotAllowed("relay address")))
         })?;
-        self.call(move |replica, _| replica.join_by_welcome(&welcome)).await?;
+        self.run(move |replica, _| replica.join_by_welcome(&welcome)).await?;
         self.set_relay(Some(relay));
         Ok(())
     }
@@ -87,7 +87,7 @@ impl Client {
         device: DeviceId,
         reason: Reason,
     ) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.remove_device(branch, device, reason)).await
+        self.run(move |replica, _| replica.remove_device(branch, device, reason)).await
     }
 
     /// Removes a member with all its devices.
@@ -97,7 +97,7 @@ impl Client {
         member: MemberId,
         reason: Reason,
     ) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.remove_member(branch, member, reason)).await
+        self.run(move |replica, _| replica.remove_member(branch, member, reason)).await
     }
 
     /// Gives a member another role; see [`Replica::change_role`].
@@ -107,7 +107,7 @@ impl Client {
         member: MemberId,
         role: Role,
     ) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.change_role(branch, member, role)).await
+        self.run(move |replica, _| replica.change_role(branch, member, role)).await
     }
 
     /// Makes this device the secretary's with the root key from paper; see [`Replica::recover_branch`].
@@ -120,7 +120,7 @@ impl Client {
         taken: Vec<Taken>,
     ) -> Result<(), ClientError> {
         let name = name.to_owned();
-        self.call(move |replica, _| replica.recover_branch(branch, &root, member, &name, &taken)).await
+        self.run(move |replica, _| replica.recover_branch(branch, &root, member, &name, &taken)).await
     }
 
     /// What people call a device, if this device may know.
@@ -144,42 +144,42 @@ impl Client {
         audience: Audience,
         options: SpaceOptions,
     ) -> Result<SpaceId, ClientError> {
-        self.call(move |replica, _| replica.create_space_with(branch, audience, options)).await
+        self.run(move |replica, _| replica.create_space_with(branch, audience, options)).await
     }
 
     /// Lets a member read a space that this device's member created.
     pub async fn grant(&self, space: SpaceId, member: MemberId) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.grant(space, member)).await
+        self.run(move |replica, _| replica.grant(space, member)).await
     }
 
     /// Takes a member off the readers of a space; see [`Replica::revoke`].
     pub async fn revoke(&self, space: SpaceId, member: MemberId) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.revoke(space, member)).await
+        self.run(move |replica, _| replica.revoke(space, member)).await
     }
 
     /// Draws a new key for a space: what is written from now on cannot be read with the old ones.
     pub async fn rotate_key(&self, space: SpaceId) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.rotate_key(space)).await
+        self.run(move |replica, _| replica.rotate_key(space)).await
     }
 
     /// Names a member as a recorder of one document: it may write there whatever its role.
     pub async fn name_recorder(&self, doc: DocId, member: MemberId) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.name_recorder(doc, member)).await
+        self.run(move |replica, _| replica.name_recorder(doc, member)).await
     }
 
     /// Cuts a chain; see [`Replica::cut`].
     pub async fn cut(&self, chain: ChainId, keep: u32) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.cut(chain, keep)).await
+        self.run(move |replica, _| replica.cut(chain, keep)).await
     }
 
     /// Says which branch is this one's upper body, or that there is none.
     pub async fn set_upper_body(&self, branch: SpaceId, upper: Option<SpaceId>) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.set_upper_body(branch, upper)).await
+        self.run(move |replica, _| replica.set_upper_body(branch, upper)).await
     }
 
     /// Creates an empty document.
     pub async fn create_document(&self, space: SpaceId, writers: Writers) -> Result<DocId, ClientError> {
-        self.call(move |replica, _| replica.create_document(space, writers)).await
+        self.run(move |replica, _| replica.create_document(space, writers)).await
     }
 
     /// The charters of the branches that this device takes part in, as they are now.

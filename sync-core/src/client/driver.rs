@@ -34,7 +34,8 @@ const LOOK_AT_CLOCKS: Duration = Duration::from_secs(15);
 const YOUNG_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// The store of a client.
-pub(super) type ClientStore = EncryptedStore<RedbStore>;
+/// Where a client keeps everything: one encrypted file.
+pub type ClientStore = EncryptedStore<RedbStore>;
 
 /// What runs on the driver's thread; gives what answers the caller.
 pub(super) type Job = Box<dyn FnOnce(Turned<'_>) -> Answer + Send>;

@@ -39,7 +39,7 @@ use dinh_proto::ids::{ChangeHash, DeviceId, DocId, Seq, SpaceId};
 use dinh_proto::keys::DeviceKey;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::driver::{Channels, ClientStore, Command, Driver, Job, Keys, Reply, Turned, wait_for_keys};
+use self::driver::{Channels, Command, Driver, Job, Keys, Reply, Turned, wait_for_keys};
 use self::shared::Shared;
 use crate::document::{Document, Edit, EditError, Path, View};
 use crate::replica::{Counters, LinkState, Now, Quarantined, Replica, ReplicaConfig, ReplicaError};
@@ -47,6 +47,7 @@ use crate::store::{EncryptedStore, RedbStore, StoreError};
 
 pub use self::blocking::block_on;
 pub use self::config::{ClientConfig, Timeouts};
+pub use self::driver::ClientStore;
 pub use self::error::ClientError;
 pub use self::events::EventStream;
 pub use self::status::{Lifecycle, Status, Traffic};
@@ -130,8 +131,12 @@ impl Client {
         Ok(Self { inner: Arc::new(Inner { commands, relay, shared, request, device }) })
     }
 
-    /// Runs `f` on the client's thread with the replica to itself.
-    async fn call<R: Send + 'static>(
+    /// Runs `f` on the client's thread with the replica to itself: for what takes several steps that nothing should come
+    /// between. Everything else waits meanwhile, so `f` should not.
+    ///
+    /// # Errors
+    /// What `f` returns; [`ClientError::Panicked`] if it panics, and then the client has ended.
+    pub async fn run<R: Send + 'static>(
         &self,
         f: impl FnOnce(&mut Replica<ClientStore>, Now) -> Result<R, ReplicaError> + Send + 'static,
     ) -> Result<R, ClientError> {
@@ -202,7 +207,7 @@ impl Client {
         f: impl FnOnce(&mut Edit<'_>) -> Result<R, EditError> + Send + 'static,
     ) -> Result<(R, Option<ChangeHash>), ClientError> {
         let message = message.map(str::to_owned);
-        self.call(move |replica, now| replica.edit(now, &doc, message.as_deref(), f)).await
+        self.run(move |replica, now| replica.edit(now, &doc, message.as_deref(), f)).await
     }
 
     /// [`edit`](Self::edit), waiting on this thread.
@@ -258,7 +263,7 @@ impl Client {
 
     /// Closes a document to save memory; the next use opens it again.
     pub async fn close_document(&self, doc: DocId) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.close_document(&doc)).await
+        self.run(move |replica, _| replica.close_document(&doc)).await
     }
 
     /// A text field shows `text` now; see [`Replica::type_text`]. What is typed is gathered and becomes durable at a
@@ -270,23 +275,23 @@ impl Client {
         text: String,
         composing: bool,
     ) -> Result<(), ClientError> {
-        self.call(move |replica, now| replica.type_text(now, &doc, &path, &text, composing)).await
+        self.run(move |replica, now| replica.type_text(now, &doc, &path, &text, composing)).await
     }
 
     /// The keyboard let go of what it composed.
     pub async fn end_composition(&self, doc: DocId, path: Path) -> Result<(), ClientError> {
-        self.call(move |replica, now| replica.end_composition(now, &doc, &path)).await
+        self.run(move |replica, now| replica.end_composition(now, &doc, &path)).await
     }
 
     /// The field lost the focus: what was typed in this document is on disk when this returns.
     pub async fn flush_text(&self, doc: DocId) -> Result<(), ClientError> {
-        self.call(move |replica, now| replica.flush_text(now, &doc)).await
+        self.run(move |replica, now| replica.flush_text(now, &doc)).await
     }
 
     /// The app goes to the background, where the system may end it: everything typed is on disk when this returns,
     /// and documents will open quickly next time.
     pub async fn flush(&self) -> Result<(), ClientError> {
-        self.call(|replica, now| {
+        self.run(|replica, now| {
             replica.flush_all_text(now)?;
             replica.save_views()
         })
@@ -402,7 +407,7 @@ impl Client {
     /// From now on another key opens the store. If the process ends before this returns, the old key or the new one
     /// does: keep both until then. See [`EncryptedStore::rekey`] for what this does not do.
     pub async fn change_store_key(&self, new: StoreKey) -> Result<(), ClientError> {
-        self.call(move |replica, _| Ok(replica.store_mut().rekey(&new)?)).await
+        self.run(move |replica, _| Ok(replica.store_mut().rekey(&new)?)).await
     }
 
     /// Saves what is typed, says goodbye to the relay and closes the store, which can be opened again when this

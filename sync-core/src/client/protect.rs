@@ -13,7 +13,7 @@ impl Client {
     ///
     /// [`Replica::protect_space`]: crate::replica::Replica::protect_space
     pub async fn protect_space(&self, space: SpaceId, protect: bool) -> Result<(), ClientError> {
-        self.call(move |replica, _| replica.protect_space(space, protect)).await
+        self.run(move |replica, _| replica.protect_space(space, protect)).await
     }
 
     /// The spaces that are protected on this device.
@@ -41,7 +41,7 @@ impl Client {
     /// [`ReplicaError::Locked`]: crate::replica::ReplicaError::Locked
     pub async fn lock_protected(&self) -> Result<(), ClientError> {
         let shared = self.inner.shared.clone();
-        self.call(move |replica, now| {
+        self.run(move |replica, now| {
             let result = replica.lock_protected(now);
             shared.observers.forget_content();
             result
@@ -63,7 +63,7 @@ impl Client {
     /// [`ReplicaError::WrongWrapSecret`]: crate::replica::ReplicaError::WrongWrapSecret
     pub async fn unlock_protected(&self, wrap_secret: [u8; 32]) -> Result<(), ClientError> {
         let wrap_secret = Zeroizing::new(wrap_secret);
-        self.call(move |replica, now| replica.unlock_protected(now, &wrap_secret)).await
+        self.run(move |replica, now| replica.unlock_protected(now, &wrap_secret)).await
     }
 
     /// [`unlock_protected`](Self::unlock_protected), waiting on this thread.

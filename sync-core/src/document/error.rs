@@ -6,6 +6,9 @@ use super::{ChangeHash, Path};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
+    /// Whoever wrote the edit does not allow it: a rule of the app, or of a kind of document. Nothing was written.
+    #[error("{0}")]
+    Refused(String),
     /// There is nothing at this path.
     #[error("there is nothing at {path}; create it first with put, put_map, put_list or put_text")]
     NotFound {

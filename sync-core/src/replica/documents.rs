@@ -11,6 +11,7 @@ use dinh_proto::codec::{Reader, Write};
 use dinh_proto::ids::{ActorId, Author, DocId, ItemId};
 use dinh_proto::item::Item;
 use dinh_proto::limits;
+use rand_chacha::rand_core::RngCore as _;
 
 use super::aside::Aside;
 use super::schema::{self, Batch};
@@ -201,6 +202,13 @@ impl<S: Store> Replica<S> {
         let chains = self.held.keys().chain(self.covered.keys()).filter(|chain| Some(chain.space) == space);
         let authors = chains.map(|chain| chain.author).chain([self.own_author()]);
         authors.map(|a| (ActorId::derive(doc, &a.device, &a.session), a)).collect()
+    }
+
+    /// 16 random bytes, by the seed that this replica was opened with: for ids of what an app creates.
+    pub fn draw(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
     }
 
     /// What this device's member is to a document now; `None` if the charter does not know the device.

@@ -34,12 +34,17 @@ pub(crate) fn key(seed: u8) -> DeviceKey {
 }
 
 pub(crate) fn phone(seed: u8) -> Phone {
-    Replica::open(MemoryStore::new(), key(seed), ReplicaConfig::default(), [seed; 32]).unwrap()
+    Replica::open(MemoryStore::new(), key(seed), config(), [seed; 32]).unwrap()
+}
+
+/// An app that knows the documents of a branch.
+pub(crate) fn config() -> ReplicaConfig {
+    ReplicaConfig { schemas: dinh_model::SCHEMAS, ..ReplicaConfig::default() }
 }
 
 /// A store as it was at some moment, opened again with the same key.
 pub(crate) fn restored(store: &MemoryStore, seed: u8, key_seed: u8) -> Phone {
-    Replica::open(store.clone(), key(key_seed), ReplicaConfig::default(), [seed; 32]).unwrap()
+    Replica::open(store.clone(), key(key_seed), config(), [seed; 32]).unwrap()
 }
 
 pub(crate) fn relay_key() -> RelayKey {

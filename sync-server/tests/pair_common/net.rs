@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dinh_core::path;
-use dinh_core::replica::{Counters, Event, LinkState, Replica, ReplicaConfig};
+use dinh_core::replica::{Counters, Event, LinkState, Replica};
 use dinh_core::store::{MemoryStore, Store};
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::JoinRequest;
@@ -90,7 +90,7 @@ impl Net {
         let fresh = phone(250);
         let node = &mut self.nodes[i];
         let store = std::mem::replace(&mut node.phone, fresh).close().unwrap();
-        let config = ReplicaConfig::default();
+        let config = super::config();
         node.phone = Replica::open(store, key(node.seed), config, [node.seed ^ 0x55; 32]).unwrap();
     }
 

@@ -72,6 +72,11 @@ impl Village {
         at(self.clock)
     }
 
+    /// A phone, and what time it is.
+    pub(crate) fn phone(&mut self, i: usize) -> (Now, &mut Replica<MemoryStore>) {
+        (self.now(), &mut self.phones[i])
+    }
+
     pub(crate) fn sync(&mut self) {
         for _ in 0..3 {
             for i in 0..self.phones.len() {

@@ -1,0 +1,8 @@
+//! The documents of a branch with the production hub: audiences, consultations, a meeting over real sockets.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+#[path = "../pair_common/mod.rs"]
+mod pair_common;
+
+mod spaces;
