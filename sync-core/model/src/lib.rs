@@ -6,11 +6,14 @@
 pub mod access;
 pub mod attendance;
 pub mod branch;
+pub mod client;
+pub mod consultation;
 pub mod digest;
 pub mod feedback;
 pub mod field;
 pub mod index;
 pub mod interchange;
+pub mod library;
 pub mod lifecycle;
 pub mod me;
 pub mod minutes;
@@ -30,6 +33,7 @@ use dinh_core::gate::rights::Schema;
 /// Every kind of document here, for [`ReplicaConfig::schemas`](dinh_core::replica::ReplicaConfig): an app's own come behind them.
 pub static SCHEMAS: &[&Schema] = &[
     &attendance::SCHEMA,
+    &consultation::SCHEMA,
     &digest::SCHEMA,
     &feedback::SCHEMA,
     &index::SCHEMA,

@@ -30,7 +30,8 @@ pub static SCHEMA: Schema = Schema {
         Rule::new(&[Step::Key("events"), Step::Any, Step::Key("kind")], Who::REVIEWERS, How::Entry),
         Rule::new(&[Step::Key("events"), Step::Any, Step::Rest], BOTH, How::Entry),
     ],
-    others: Who::REVIEWERS,
+    // An officer makes it and asks.
+    others: Who::REVIEWERS.or(Who::CREATOR),
     seal: None,
 };
 

@@ -5,4 +5,6 @@
 #[path = "../pair_common/mod.rs"]
 mod pair_common;
 
+mod consultation;
+mod search;
 mod spaces;

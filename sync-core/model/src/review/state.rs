@@ -22,7 +22,9 @@ pub enum State {
 }
 
 impl State {
-    const fn round(self) -> u32 {
+    /// The round that it is about; 0 if nobody asked.
+    #[must_use]
+    pub const fn round(self) -> u32 {
         match self {
             Self::None => 0,
             Self::Requested(n) | Self::Commented(n) | Self::Returned(n) | Self::Cleared(n) => n,
