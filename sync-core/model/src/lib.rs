@@ -6,6 +6,7 @@
 pub mod access;
 pub mod attendance;
 pub mod branch;
+pub mod check;
 pub mod client;
 pub mod consultation;
 pub mod digest;
@@ -13,6 +14,7 @@ pub mod feedback;
 pub mod field;
 pub mod index;
 pub mod interchange;
+pub mod late;
 pub mod library;
 pub mod lifecycle;
 pub mod me;

@@ -6,5 +6,6 @@
 mod pair_common;
 
 mod consultation;
+mod scenario;
 mod search;
 mod spaces;
