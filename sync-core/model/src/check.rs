@@ -94,3 +94,32 @@ pub fn refuse_classified(text: &str) -> Result<(), EditError> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_told_what_to_look_at() {
+        assert_eq!(text("Chi bộ thống nhất làm 420 m đường trước ngày 20/12/2026."), []);
+        let number = "Liên hệ 0912 345 678.";
+        assert_eq!(text(number), [Warning::Number { kind: Kind::Phone, range: 8..20 }]);
+        assert_eq!(text("Xây dựng nông thôn hòà bình"), [Warning::TwoTones { range: 19..22 }]);
+        let keys = text("Chi bộ tieengs nói");
+        assert_eq!(keys, [Warning::Uncomposed { range: 7..14, meant: "tiếng".into() }]);
+        let old = text("§¶ng bé x· T©n Khª");
+        assert!(matches!(&old[..], [Warning::Legacy { encoding: Legacy::Tcvn3, .. }]), "{old:?}");
+    }
+
+    #[test]
+    fn state_secrets_are_refused_and_words_about_secrecy_are_not() {
+        for marked in ["MẬT\nKế hoạch", "TUYỆT MẬT", "Độ mật: TỐI MẬT"] {
+            let refused = refuse_classified(marked).unwrap_err().to_string();
+            assert!(refused.contains("state secret"), "{refused}");
+            assert!(matches!(text(marked)[0], Warning::Classified { .. }));
+        }
+        for harmless in ["bảo mật tài khoản", "MẬT ONG", "giữ bí mật nhà nước"] {
+            assert_eq!(refuse_classified(harmless), Ok(()));
+        }
+    }
+}

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use dinh_core::replica::{Now, Replica, ReplicaError};
 use dinh_core::store::Store;
+use dinh_proto::charter::DocumentEntry;
 use dinh_proto::ids::{DocId, SpaceId};
 
-use super::{Count, Month, update};
+use super::{Count, Digest, Month, update};
 use crate::access::{act, read};
 use crate::attendance::{self, Attendance, Mark};
 use crate::branch::{self, Standing};
@@ -51,6 +52,26 @@ pub fn keep<S: Store>(
         written |= act(replica, now, &standing.digest, None, |edit, _| update(edit, wall, month, &found))?.0;
     }
     Ok(written)
+}
+
+/// The digests of all branches that this device may read, from what is on it: what a reviewer's list opens with. Documents are
+/// known by their schema, so that no index is read; only what a space's own creator made counts.
+///
+/// # Errors
+/// See [`Replica::view`].
+pub fn list<S: Store>(replica: &mut Replica<S>) -> Result<Vec<(SpaceId, Digest)>, ReplicaError> {
+    let device = replica.device();
+    let mut documents: Vec<(SpaceId, DocId)> = Vec::new();
+    for (branch, charter) in replica.charters() {
+        let readable = charter.readable(&device);
+        let made = |entry: &DocumentEntry| {
+            charter.spaces().get(&entry.space).is_some_and(|space| space.creator == entry.creator)
+        };
+        let here = charter.documents().iter().filter(|(_, e)| readable.contains(&e.space) && made(e));
+        let digests = here.filter(|(doc, _)| replica.schema_of(doc) == Some(super::SCHEMA.name));
+        documents.extend(digests.map(|(doc, _)| (*branch, *doc)));
+    }
+    documents.into_iter().map(|(branch, doc)| Ok((branch, read(replica, &doc, Digest::read)?))).collect()
 }
 
 fn state<S: std::fmt::Debug>(status: &Status<S>) -> String {
