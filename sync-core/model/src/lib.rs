@@ -4,6 +4,7 @@
 //! change each. Nothing here knows clocks, files or sockets.
 
 pub mod access;
+pub mod amendment;
 pub mod attendance;
 pub mod branch;
 pub mod check;

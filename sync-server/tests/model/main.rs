@@ -6,6 +6,7 @@
 #[path = "../pair_common/mod.rs"]
 mod pair_common;
 
+mod amendments;
 mod consultation;
 mod digests;
 mod late;
