@@ -24,6 +24,10 @@ use crate::me::Me;
 /// The kind of event that settles a dispute; its data names the event that holds under `choose`.
 pub const RESOLVE: &str = "resolve";
 
+/// Where the reader of a document says, among an event's data, what it found wrong with what the event names elsewhere in the
+/// document (a vote that did not carry): then the event does not count. An event that says so of itself harms only itself.
+pub const WRONG: &str = "wrong";
+
 /// An event as it stands in a document.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Event {
@@ -171,6 +175,36 @@ impl<S: Copy> Status<S> {
     }
 }
 
+/// Why a document is not sealed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum NotYet {
+    /// Events contradict each other: somebody who may settles that first.
+    Disputed,
+    /// It is not where it is sealed from.
+    State {
+        /// Where it is, by name.
+        is: String,
+    },
+    /// Something is not here yet on which its state rests: other devices may know more.
+    Waiting,
+    /// It is sealed.
+    Sealed,
+}
+
+impl fmt::Display for NotYet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disputed => write!(f, "its state is disputed: settle that first"),
+            Self::State { is } => write!(f, "it is {is}"),
+            Self::Waiting => write!(f, "not everything that was decided is here yet"),
+            Self::Sealed => write!(f, "it is sealed already"),
+        }
+    }
+}
+
+impl std::error::Error for NotYet {}
+
 /// What a document's events add up to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Folded<S> {
@@ -184,6 +218,22 @@ pub struct Folded<S> {
     pub waiting: BTreeSet<String>,
     /// What a new event is made after.
     pub heads: Vec<String>,
+}
+
+impl<S: Copy + fmt::Debug> Folded<S> {
+    /// Whether a document may be sealed that is sealed in these states.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_seal(&self, from: impl Fn(S) -> bool, is_sealed: bool) -> Result<(), NotYet> {
+        match &self.status {
+            _ if is_sealed => Err(NotYet::Sealed),
+            Status::Disputed(_) => Err(NotYet::Disputed),
+            Status::In(state) if !from(*state) => Err(NotYet::State { is: format!("{state:?}") }),
+            Status::In(_) if !self.waiting.is_empty() => Err(NotYet::Waiting),
+            Status::In(_) => Ok(()),
+        }
+    }
 }
 
 /// One event that counts.
@@ -245,7 +295,10 @@ fn judge<L: Lifecycle>(
 ) -> Result<Step<L::State>, Illegal> {
     match before {
         Status::In(_) if event.kind == RESOLVE => Err(Illegal::NothingToSettle),
-        Status::In(state) => L::step(*state, event, past),
+        Status::In(state) => {
+            let step = L::step(*state, event, past)?;
+            event.text(WRONG).map_or(Ok(step), |what| Err(Illegal::Guard { what: what.to_owned() }))
+        }
         Status::Disputed(among) if event.kind == RESOLVE => {
             let chosen = among.iter().find(|(id, _)| event.text("choose") == Some(id));
             chosen.map(|(_, state)| Step::To(*state)).ok_or(Illegal::NothingToSettle)

@@ -7,6 +7,11 @@ use dinh_model::lifecycle::{Event, Folded, Illegal, RESOLVE, Status, fold};
 use dinh_model::resolution::state::{ResolutionLife, State};
 use proptest::prelude::*;
 
+/// Numbers as numbers.
+fn value(text: &str) -> Value {
+    text.parse().map_or_else(|_| Value::from(text), Value::Uint)
+}
+
 fn event(id: &str, kind: &str, after: &[&str], data: &[(&str, &str)]) -> Event {
     Event {
         id: id.to_owned(),
@@ -14,7 +19,7 @@ fn event(id: &str, kind: &str, after: &[&str], data: &[(&str, &str)]) -> Event {
         by: "00".to_owned(),
         at: 0,
         after: after.iter().map(|s| (*s).to_owned()).collect(),
-        data: data.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect(),
+        data: data.iter().map(|(k, v)| ((*k).to_owned(), value(v))).collect(),
     }
 }
 
@@ -32,7 +37,14 @@ fn tabled() -> Vec<Event> {
 }
 
 fn adopted(id: &str, after: &[&str], heads: &str) -> Event {
-    event(id, "adopted", after, &[("heads", heads), ("vote", "v"), ("result", "carried")])
+    voted(id, "adopted", after, heads, "3")
+}
+
+/// Of five, counted by another one.
+fn voted(id: &str, kind: &str, after: &[&str], heads: &str, yes: &str) -> Event {
+    let threshold = ("threshold", "more_than_half");
+    let count = [("heads", heads), ("vote", "v"), ("base", "5"), ("yes", yes), threshold, ("counted_by", "m")];
+    event(id, kind, after, &count)
 }
 
 #[test]
@@ -68,22 +80,22 @@ fn a_vote_holds_against_a_withdrawal_that_did_not_know_of_it() {
 fn contradictions_are_disputed_until_one_chooses() {
     let mut events = tabled();
     events.push(event("x", "deferred", &["c"], &[]));
-    events.push(event("y", "rejected", &["c"], &[("vote", "v")]));
+    events.push(voted("y", "rejected", &["c"], "h1", "2"));
     assert_eq!(folded(&events).status, Status::In(State::Rejected), "a vote holds");
     events.pop();
     events.push(adopted("y", &["c"], "h1"));
-    events.push(event("z", "rejected", &["c"], &[("vote", "v2")]));
+    events.push(voted("z", "rejected", &["c"], "h1", "2"));
     let found = folded(&events);
     assert_eq!(
         found.status,
         Status::Disputed(vec![("y".into(), State::Adopted), ("z".into(), State::Rejected)])
     );
     // Nothing goes on before it is settled.
-    events.push(event("i", "issued", &["x", "y", "z"], &[("number", "23"), ("date", "2026-12-05")]));
+    events.push(event("i", "issued", &["x", "y", "z"], &[("number", "23-NQ"), ("date", "2026-12-05")]));
     assert_eq!(folded(&events).not_counted["i"], Illegal::Disputed);
     events.push(event("r", RESOLVE, &["x", "y", "z"], &[("choose", "y")]));
     assert_eq!(folded(&events).status, Status::In(State::Adopted));
-    events.push(event("j", "issued", &["r"], &[("number", "23"), ("date", "2026-12-05")]));
+    events.push(event("j", "issued", &["r"], &[("number", "23-NQ"), ("date", "2026-12-05")]));
     assert_eq!(folded(&events).status, Status::In(State::Issued));
     // Two who settle it differently, each alone, dispute again.
     events.push(event("q", RESOLVE, &["x", "y", "z"], &[("choose", "z")]));
@@ -169,8 +181,11 @@ fn histories() -> impl Strategy<Value = Vec<Event>> {
                 ("heads", heads.as_str()),
                 ("meeting", "m"),
                 ("vote", "v"),
-                ("result", "carried"),
-                ("number", "1"),
+                ("base", "5"),
+                ("yes", if kind == "rejected" { "2" } else { "3" }),
+                ("threshold", "more_than_half"),
+                ("counted_by", "m"),
+                ("number", "1."),
                 ("date", "d"),
                 ("by_document", "x"),
                 ("choose", choose.as_str()),

@@ -57,8 +57,8 @@ impl Lifecycle for MinutesLife {
                 Open
             }
             (Open, "read_back") => ReadBack,
-            // A correction was asked for.
-            (ReadBack, "open") => Open,
+            // Asked for at the reading back; a kind of its own, because only the chair opens a meeting.
+            (ReadBack, "correction") => Open,
             (ReadBack, "adopted") => {
                 needs("vote")?;
                 needs("heads")?;
@@ -73,7 +73,9 @@ impl Lifecycle for MinutesLife {
 
     /// A meeting that was held was held, whoever put it off without knowing; what was adopted was adopted.
     fn wins(first: State, second: State) -> bool {
-        let held = |s: State| matches!(s, State::Open | State::ReadBack | State::Adopted | State::Signed);
+        let held = |s: State| {
+            matches!(s, State::Open | State::ReadBack | State::Adopted | State::Signed | State::Archived)
+        };
         held(first) && matches!(second, State::Postponed | State::Cancelled)
             || first == State::Adopted && second == State::Open
     }
