@@ -57,6 +57,13 @@ pub static SCHEMA: Schema = Schema {
         Rule::new(&[Step::Key("seal"), Step::Rest], Who::OFFICERS, How::Once),
         Rule::new(&[Step::Key("chair")], Who::OFFICERS, How::Free),
         Rule::new(&[Step::Key("quality"), Step::Rest], Who::OFFICERS, How::Free),
+        // Made with the document and never again: who put an empty one in its place would hide all that is in it.
+        Rule::new(&[Step::Key(SECTIONS)], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key(BLOCKS)], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key("motions")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key("votes")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key("confirmed_votes")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key(lifecycle::EVENTS)], Who::CREATOR, How::Once),
         // What is left out is hidden: somebody may be writing in it.
         Rule::new(&[Step::Key(SECTIONS), Step::Any], WRITERS, How::Once),
         Rule::new(&[Step::Key(BLOCKS), Step::Any], WRITERS, How::Once),

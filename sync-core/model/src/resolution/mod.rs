@@ -48,6 +48,12 @@ macro_rules! rules {
             Rule::new(&[Step::Key("period")], Who::CREATOR, How::Once),
             Rule::new(&[Step::Key("seal"), Step::Rest], Who::OFFICERS, How::Once),
             $($text,)*
+            // Made with the document and never again: who put an empty one in its place would hide all that is in it.
+            Rule::new(&[Step::Key(SECTIONS)], Who::CREATOR, How::Once),
+            Rule::new(&[Step::Key(BLOCKS)], Who::CREATOR, How::Once),
+            Rule::new(&[Step::Key(SUGGESTIONS)], Who::CREATOR, How::Once),
+            Rule::new(&[Step::Key("assignments")], Who::CREATOR, How::Once),
+            Rule::new(&[Step::Key(lifecycle::EVENTS)], Who::CREATOR, How::Once),
             // What is left out is hidden: somebody may be writing in it.
             Rule::new(&[Step::Key(SECTIONS), Step::Any], KEEPERS, How::Once),
             Rule::new(&[Step::Key(BLOCKS), Step::Any], KEEPERS, How::Once),

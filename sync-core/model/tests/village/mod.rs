@@ -69,7 +69,13 @@ impl Village {
             let request = JoinRequest::new(&DeviceKey::from_seed(&[i as u8 + 2; 32]));
             phones[0].admit_device(branch, who(i + 1), *role, request, "máy").unwrap();
         }
-        let space = phones[0].create_space(branch, Audience::Everyone).unwrap();
+        // A branch's own space is not for the upper body.
+        let audience = if roles.contains(&Role::Reviewer) {
+            Audience::Members((0..=roles.len()).map(who).collect())
+        } else {
+            Audience::Everyone
+        };
+        let space = phones[0].create_space(branch, audience).unwrap();
         let invitation = phones[0].invitation(branch).unwrap();
         for phone in &mut phones[1..] {
             phone.join(&invitation).unwrap();
