@@ -17,9 +17,10 @@ pub(crate) const MEMBER: usize = 4;
 pub(crate) const REVIEWER: usize = 5;
 /// A member whose app does not know the rules.
 pub(crate) const LENIENT: usize = 6;
+pub(crate) const OTHER_REVIEWER: usize = 7;
 /// A member whose phone is away while things happen.
-pub(crate) const AWAY: usize = 7;
-pub(crate) const PHONES: usize = 8;
+pub(crate) const AWAY: usize = 8;
+pub(crate) const PHONES: usize = 9;
 
 pub(crate) type Data = Vec<(&'static str, Value)>;
 
@@ -57,6 +58,7 @@ pub(crate) fn village() -> Village {
         Role::Member,
         Role::Reviewer,
         Role::Member,
+        Role::Reviewer,
         Role::Member,
     ];
     debug_assert_eq!(roles.len() + 1, PHONES);
@@ -249,35 +251,78 @@ pub(crate) fn every_wrong_person<L: Life>(table: &[(L::State, &str, &[usize])]) 
     println!("{refused} steps by the wrong person refused, {forged} forged, 0 counted");
 }
 
-/// Two steps by two who do not know of each other. Returns the place and the two events.
-pub(crate) fn race<L: Life>(
-    v: &mut Village,
-    from: L::State,
-    one: &[(usize, &str)],
-    other: &[(usize, &str)],
-) -> (Place, String, String) {
-    let at = at_state::<L>(v, from);
-    // What the steps name is written before, so that both know of it.
-    let side = |steps: &[(usize, &str)], away: &[(usize, &str)], v: &mut Village| {
-        away.iter().for_each(|(i, _)| v.leave(*i));
-        let mut last = String::new();
-        for (i, kind) in steps {
-            last = step::<L>(v, *i, &at, kind);
-            v.sync();
-        }
-        last
-    };
-    let first = side(one, other, v);
-    one.iter().for_each(|(i, _)| v.leave(*i));
-    // The other side's phones are still away from everybody.
-    let mut second = String::new();
-    for (i, kind) in other {
-        assert!(!one.iter().any(|(j, _)| i == j), "a phone on one side only");
-        second = step::<L>(v, *i, &at, kind);
+/// Steps by some, and one by somebody who is away from them; what it comes to, everywhere.
+pub(crate) struct Race<S: 'static> {
+    pub from: S,
+    pub one: &'static [(usize, &'static str)],
+    pub other: (usize, &'static str),
+    /// One state, or those between which it is disputed.
+    pub to: &'static [S],
+}
+
+/// Runs a race: all phones say the same. Returns the place and the events that ended it on both sides.
+pub(crate) fn race<L: Life>(v: &mut Village, race: &Race<L::State>) -> (Place, [String; 2]) {
+    let at = at_state::<L>(v, race.from);
+    let (away, kind) = race.other;
+    v.leave(away);
+    let mut first = String::new();
+    for (i, kind) in race.one {
+        assert_ne!(*i, away);
+        first = step::<L>(v, *i, &at, kind);
+        v.sync();
     }
-    [one, other].iter().for_each(|side| side.iter().for_each(|(i, _)| v.come_back(*i)));
+    let second = step::<L>(v, away, &at, kind);
+    v.come_back(away);
     v.sync();
-    (at, first, second)
+    let found = all_say::<L>(v, &at);
+    match (&found, race.to) {
+        (Status::In(state), [expected]) => assert_eq!(state, expected, "{:?} and {kind}", race.one),
+        (Status::Disputed(among), [_, _, ..]) => {
+            let mut states: Vec<_> = among.iter().map(|(_, state)| *state).collect();
+            states.sort();
+            assert_eq!(states, race.to, "{:?} and {kind}", race.one);
+        }
+        _ => panic!("{:?} and {kind}: {found:?}", race.one),
+    }
+    (at, [first, second])
+}
+
+/// All of a table. Who may settles what is disputed, each way once; nobody else does, and nothing goes on before.
+pub(crate) fn races<L: Life>(table: &[Race<L::State>], resolver: usize, nobody: &[usize]) {
+    let mut v = village();
+    let (mut settled, mut disputed) = (0, 0);
+    for (n, row) in table.iter().enumerate() {
+        let (at, ends) = race::<L>(&mut v, row);
+        if row.to.len() == 1 {
+            settled += 1;
+            continue;
+        }
+        disputed += 1;
+        let choose = ends[n % 2].clone();
+        let resolve = || vec![("choose", Value::from(choose.as_str()))];
+        for i in nobody {
+            let refused = L::write(&mut v, *i, &at, RESOLVE, resolve());
+            assert!(matches!(refused, Err(ReplicaError::Denied(_))), "settled by {i}: {refused:?}");
+        }
+        let on = step::<L>(&mut v, row.one[0].0, &at, row.one[0].1);
+        let nothing = L::write(&mut v, resolver, &at, RESOLVE, vec![("choose", "no such".into())]).unwrap();
+        v.sync();
+        for i in 0..PHONES {
+            let found = L::life(&mut v, i, &at);
+            assert!(matches!(found.status, Status::Disputed(_)), "phone {i}");
+            assert_eq!(found.not_counted[&on], Illegal::Disputed, "phone {i}");
+            assert_eq!(found.not_counted[&nothing], Illegal::NothingToSettle, "phone {i}");
+        }
+        let Status::Disputed(among) = L::life(&mut v, AWAY, &at).status else { panic!() };
+        let chosen = among.iter().find(|(id, _)| *id == choose).unwrap().1;
+        v.leave(AWAY);
+        L::write(&mut v, resolver, &at, RESOLVE, resolve()).unwrap();
+        v.sync();
+        v.come_back(AWAY);
+        v.sync();
+        assert_eq!(all_say::<L>(&mut v, &at), Status::In(chosen), "{:?}: {chosen:?} was chosen", row.one);
+    }
+    println!("{settled} races with one end, {disputed} disputed until who may settled them");
 }
 
 /// What all phones say of a state.
