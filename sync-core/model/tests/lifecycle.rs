@@ -43,7 +43,8 @@ fn adopted(id: &str, after: &[&str], heads: &str) -> Event {
 /// Of five, counted by another one.
 fn voted(id: &str, kind: &str, after: &[&str], heads: &str, yes: &str) -> Event {
     let threshold = ("threshold", "more_than_half");
-    let count = [("heads", heads), ("vote", "v"), ("base", "5"), ("yes", yes), threshold, ("counted_by", "m")];
+    let count =
+        [("heads", heads), ("vote", "v"), ("base", "5"), ("yes", yes), threshold, ("counted_by", "m")];
     event(id, kind, after, &count)
 }
 

@@ -9,7 +9,9 @@ use dinh_core::gate::rights::Schema;
 use dinh_model::lifecycle::{self, Illegal, RESOLVE, Status};
 use dinh_model::minutes::Vote;
 use dinh_model::outline::{self, Put};
-use dinh_model::resolution::{self, NewAssignment, OPEN_SCHEMA, SCHEMA, Voted, state::ResolutionLife, state::State};
+use dinh_model::resolution::{
+    self, NewAssignment, OPEN_SCHEMA, SCHEMA, Voted, state::ResolutionLife, state::State,
+};
 use dinh_model::suggestion::{self, Outcome, Place};
 use dinh_model::vote::{Method, Tally, Threshold};
 use dinh_proto::charter::record::{Role, Writers};

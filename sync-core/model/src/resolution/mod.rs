@@ -160,7 +160,8 @@ impl Resolution {
         let view = fields.view();
         let mut events = lifecycle::read(view);
         let number = fields.string(&path!["number"]);
-        let given = |event: &Event| number.all().iter().any(|w| Some(w.value.as_str()) == event.text("number"));
+        let given =
+            |event: &Event| number.all().iter().any(|w| Some(w.value.as_str()) == event.text("number"));
         for event in events.iter_mut().filter(|e| e.kind == "issued" && !given(e)) {
             event.data.insert(WRONG.to_owned(), "the number that it was given".into());
         }

@@ -8,7 +8,9 @@ use dinh_proto::charter::record::Writers;
 
 use crate::common::*;
 use crate::village::{SECRETARY, Village};
-use State::{Acknowledged, Answered, Closed, Declined, Forwarded, InProgress, Reopened, Submitted, Withdrawn};
+use State::{
+    Acknowledged, Answered, Closed, Declined, Forwarded, InProgress, Reopened, Submitted, Withdrawn,
+};
 
 pub(crate) struct F;
 

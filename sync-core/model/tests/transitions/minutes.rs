@@ -120,7 +120,8 @@ fn what_lacks_its_guard_does_not_count() {
 fn the_vote_that_adopts_carried_and_was_counted_by_somebody_else() {
     let mut v = village();
     let at = at_state::<M>(&mut v, ReadBack);
-    let table = [(RECORDER, 8, "a vote that carried"), (SECRETARY, 17, "a count that somebody else wrote down")];
+    let table =
+        [(RECORDER, 8, "a vote that carried"), (SECRETARY, 17, "a count that somebody else wrote down")];
     for (by, yes, what) in table {
         let vote = count(&mut v, by, &at, yes);
         v.sync();

@@ -44,7 +44,12 @@ fn of_minutes() {
         ),
         // The same by two is once.
         row(Ms::Convened, &[(SECRETARY, "open")], (DEPUTY, "open"), &[Ms::Open]),
-        row(Ms::Convened, &[(SECRETARY, "postponed")], (DEPUTY, "cancelled"), &[Ms::Postponed, Ms::Cancelled]),
+        row(
+            Ms::Convened,
+            &[(SECRETARY, "postponed")],
+            (DEPUTY, "cancelled"),
+            &[Ms::Postponed, Ms::Cancelled],
+        ),
         row(Ms::Planned, &[(SECRETARY, "convened")], (DEPUTY, "cancelled"), &[Ms::Convened, Ms::Cancelled]),
         row(Ms::Planned, &[(SECRETARY, "convened")], (DEPUTY, "postponed"), &[Ms::Convened, Ms::Postponed]),
     ];
@@ -70,7 +75,12 @@ fn of_resolutions() {
         row(Rs::Consulting, DONE, (COMMITTEE, "withdrawn"), &[Rs::Completed]),
         row(Rs::Consulting, ISSUED, (COMMITTEE, "drafting"), &[Rs::Issued]),
         row(Rs::Tabled, &[(SECRETARY, "adopted")], (DEPUTY, "deferred"), &[Rs::Adopted]),
-        row(Rs::Tabled, &[(SECRETARY, "adopted"), (SECRETARY, "issued")], (DEPUTY, "deferred"), &[Rs::Issued]),
+        row(
+            Rs::Tabled,
+            &[(SECRETARY, "adopted"), (SECRETARY, "issued")],
+            (DEPUTY, "deferred"),
+            &[Rs::Issued],
+        ),
         row(Rs::Tabled, &[(SECRETARY, "rejected")], (DEPUTY, "deferred"), &[Rs::Rejected]),
         // Two different ends.
         row(Rs::InForce, &[(SECRETARY, "superseded")], (COMMITTEE, "completed"), &[Rs::Superseded]),
@@ -91,7 +101,12 @@ fn of_resolutions() {
             (COMMITTEE, "withdrawn"),
             &[Rs::CommitteeReview, Rs::Withdrawn],
         ),
-        row(Rs::Consulting, &[(SECRETARY, "withdrawn")], (COMMITTEE, "drafting"), &[Rs::Drafting, Rs::Withdrawn]),
+        row(
+            Rs::Consulting,
+            &[(SECRETARY, "withdrawn")],
+            (COMMITTEE, "drafting"),
+            &[Rs::Drafting, Rs::Withdrawn],
+        ),
     ];
     races::<R>(&table, DEPUTY, &[RECORDER, COMMITTEE, MEMBER]);
 }
@@ -132,7 +147,12 @@ fn of_feedback() {
             (SECRETARY, "declined"),
             &[Fs::InProgress, Fs::Declined],
         ),
-        row(Fs::Acknowledged, &[(COMMITTEE, "forwarded")], (SECRETARY, "declined"), &[Fs::Forwarded, Fs::Declined]),
+        row(
+            Fs::Acknowledged,
+            &[(COMMITTEE, "forwarded")],
+            (SECRETARY, "declined"),
+            &[Fs::Forwarded, Fs::Declined],
+        ),
         row(Fs::Answered, &[(COMMITTEE, "closed")], (MEMBER, "reopened"), &[Fs::Reopened, Fs::Closed]),
     ];
     races::<F>(&table, COMMITTEE, &[MEMBER, AWAY]);

@@ -158,7 +158,9 @@ fn after_a_round_a_draft_goes_to_consultation_again_and_rounds_are_counted() {
         assert_eq!((found.life.status.state(), found.round), (Some(Consulting), 2), "phone {i}");
     }
     let day = 1_790_000_000_000;
-    assert!(resolution::is_short_notice(day, day + NOTICE_MS - 1) && resolution::is_short_notice(day, day - 1));
+    assert!(
+        resolution::is_short_notice(day, day + NOTICE_MS - 1) && resolution::is_short_notice(day, day - 1)
+    );
     assert!(!resolution::is_short_notice(day, day + NOTICE_MS));
 }
 
