@@ -7,7 +7,7 @@
 //! * an event *counts* if it is legal in the state that the counting events in its past make;
 //! * a *note* (an extension, an amendment on the floor) leaves the state as it is;
 //! * of moves that were made without knowledge of each other, one that the other's side had made too is no news; one may
-//!   win by the lifecycle's own rule ([`Lifecycle::wins`]); otherwise the state is *disputed*, until somebody who may
+//!   win by the lifecycle's own rule ([`Lifecycle::wins`]), and with it what was built on it; otherwise the state is *disputed*, until somebody who may
 //!   signs an event that chooses one.
 //!
 //! Events whose past is not whole yet wait. What does not count is kept and listed with the reason.
@@ -151,7 +151,8 @@ pub trait Lifecycle {
     /// Why it is not legal there.
     fn step(from: Self::State, event: &Event, past: &[&Event]) -> Result<Step<Self::State>, Illegal>;
 
-    /// Whether a move to the first state holds against one to the second that was made at the same time.
+    /// Whether a move to the first state holds against one to the second that was made at the same time. So does then what
+    /// was made after the first without knowing of the second.
     fn wins(first: Self::State, second: Self::State) -> bool;
 }
 
@@ -175,7 +176,7 @@ impl<S: Copy> Status<S> {
     }
 }
 
-/// Why a document is not sealed yet.
+/// Why something is not to be done with a document yet: sealed, issued, tabled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum NotYet {
@@ -190,6 +191,10 @@ pub enum NotYet {
     Waiting,
     /// It is sealed.
     Sealed,
+    /// The meeting is not open.
+    Meeting,
+    /// It has a number, or another document of the term has this one.
+    Number,
 }
 
 impl fmt::Display for NotYet {
@@ -199,6 +204,8 @@ impl fmt::Display for NotYet {
             Self::State { is } => write!(f, "it is {is}"),
             Self::Waiting => write!(f, "not everything that was decided is here yet"),
             Self::Sealed => write!(f, "it is sealed already"),
+            Self::Meeting => write!(f, "the meeting is not open"),
+            Self::Number => write!(f, "the number is taken, or it has one"),
         }
     }
 }
@@ -221,13 +228,12 @@ pub struct Folded<S> {
 }
 
 impl<S: Copy + fmt::Debug> Folded<S> {
-    /// Whether a document may be sealed that is sealed in these states.
+    /// Whether it stands where something is done that is done in these states.
     ///
     /// # Errors
     /// Why not.
-    pub fn may_seal(&self, from: impl Fn(S) -> bool, is_sealed: bool) -> Result<(), NotYet> {
+    pub fn stands(&self, from: impl Fn(S) -> bool) -> Result<(), NotYet> {
         match &self.status {
-            _ if is_sealed => Err(NotYet::Sealed),
             Status::Disputed(_) => Err(NotYet::Disputed),
             Status::In(state) if !from(*state) => Err(NotYet::State { is: format!("{state:?}") }),
             Status::In(_) if !self.waiting.is_empty() => Err(NotYet::Waiting),
@@ -316,12 +322,17 @@ fn status<L: Lifecycle>(counted: &BTreeMap<&str, Counted<'_, L::State>>, among: 
     let passed = |state: L::State, by: &str| {
         moves.iter().any(|(other, to)| *to == state && counted[by].past.contains(other))
     };
+    // What won goes on winning: who had won needs not have heard of the other to go on.
+    let won_before = |by: &str, id: &str, state: L::State| {
+        let only_there = |m: &str| counted[by].past.contains(m) && !counted[id].past.contains(m);
+        moves.iter().any(|(m, to)| only_there(m) && L::wins(*to, state))
+    };
     let stands = |(id, state): &(&str, L::State)| {
         !last.iter().any(|(other, to)| {
             other != id
                 && to != state
-                && (L::wins(*to, *state) || passed(*state, other))
                 && !L::wins(*state, *to)
+                && (L::wins(*to, *state) || won_before(other, id, *state) || passed(*state, other))
         })
     };
     let mut left: Vec<(String, L::State)> =

@@ -349,8 +349,10 @@ impl Minutes {
     /// # Errors
     /// Why not.
     pub fn may_seal(&self) -> Result<(), NotYet> {
-        let from = |state| matches!(state, state::State::Adopted | state::State::Signed);
-        self.life.may_seal(from, self.seals.get().is_some())
+        if self.seals.get().is_some() {
+            return Err(NotYet::Sealed);
+        }
+        self.life.stands(|state| matches!(state, state::State::Adopted | state::State::Signed))
     }
 
     /// Blocks that somebody wrote who neither keeps this record nor leads the meeting, as two did who each thought that they

@@ -119,7 +119,6 @@ fn same_sentence_edited_by_two_drafters() {
             &block,
             "Phải hoàn thành giải phóng mặt bằng 420 m đường thôn trước ngày 20/12.",
         );
-        reread(v, COMMITTEE, &doc, &block).unwrap();
         write(
             v,
             COMMITTEE,
@@ -127,6 +126,7 @@ fn same_sentence_edited_by_two_drafters() {
             &block,
             "Hoàn thành giải phóng mặt bằng 420 m đường thôn trước ngày 25/12.",
         );
+        reread(v, COMMITTEE, &doc, &block).unwrap();
     });
     let newer = BTreeSet::from([who(SECRETARY), who(COMMITTEE)]);
     assert_eq!(highlighted(&mut v, &doc), BTreeMap::from([(block.clone(), newer)]));

@@ -99,14 +99,12 @@ impl Lifecycle for FeedbackLife {
     /// An answer holds against what was done without knowing of it, and what the upper body has against what others do
     /// meanwhile. Taken back is only what nobody had read.
     fn wins(first: State, second: State) -> bool {
-        use State::{Acknowledged, Answered, Closed, Declined, Forwarded, InProgress, Reopened, Withdrawn};
-        match second {
-            Withdrawn => !matches!(first, State::Submitted | Withdrawn),
-            Acknowledged | Declined => matches!(first, Answered | Closed),
-            InProgress => matches!(first, Answered | Closed | Forwarded),
-            Reopened => first == Forwarded,
-            Forwarded => matches!(first, Answered | Closed),
-            State::Submitted | Answered | Closed => false,
-        }
+        use State::{Acknowledged, Answered, Declined, Forwarded, InProgress, Withdrawn};
+        matches!(
+            (first, second),
+            (Acknowledged, Withdrawn)
+                | (Answered, Forwarded | InProgress | Declined)
+                | (Forwarded, InProgress)
+        )
     }
 }

@@ -71,12 +71,9 @@ impl Lifecycle for MinutesLife {
         Ok(Step::To(to))
     }
 
-    /// A meeting that was held was held, whoever put it off without knowing; what was adopted was adopted.
+    /// A meeting that was held was held, whoever put it off without knowing. That an adoption holds against a correction asked
+    /// for meanwhile needs no rule: the meeting was open before.
     fn wins(first: State, second: State) -> bool {
-        let held = |s: State| {
-            matches!(s, State::Open | State::ReadBack | State::Adopted | State::Signed | State::Archived)
-        };
-        held(first) && matches!(second, State::Postponed | State::Cancelled)
-            || first == State::Adopted && second == State::Open
+        first == State::Open && matches!(second, State::Postponed | State::Cancelled)
     }
 }

@@ -4,7 +4,7 @@ pub mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinh_core::document::{Edit, EditError, Value};
+use dinh_core::document::{ChangeHash, Document, DocumentError, Edit, EditError, Patch, Prop, Value};
 use dinh_core::gate::rights::{How, Rule, Says, Schema, Seal, Step, Who};
 use dinh_core::path;
 use dinh_proto::ids::MemberId;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::field::{Fields, Register, put_register};
 use crate::lifecycle::{self, Event, Folded, NotYet, WRONG};
 use crate::me::Me;
-use crate::minutes::Vote;
+use crate::minutes::{Minutes, Vote};
 use crate::outline::{BLOCKS, Outline, SECTIONS};
 use crate::overlap::REREAD;
 use crate::suggestion::{OUTCOMES, SUGGESTIONS, Suggestion};
@@ -219,9 +219,56 @@ impl Resolution {
     /// # Errors
     /// Why not.
     pub fn may_seal(&self) -> Result<(), NotYet> {
-        let from = |state| matches!(state, state::State::Issued | state::State::InForce);
-        self.life.may_seal(from, self.seals.get().is_some())
+        if self.seals.get().is_some() {
+            return Err(NotYet::Sealed);
+        }
+        self.life.stands(|state| matches!(state, state::State::Issued | state::State::InForce))
     }
+
+    /// Whether it may be tabled in a meeting: members were consulted, and the meeting is open.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_table(&self, meeting: &Minutes) -> Result<(), NotYet> {
+        let open = meeting.life.stands(|state| state == crate::minutes::state::State::Open);
+        self.life.stands(|state| state == state::State::Consulting).and(open.map_err(|_| NotYet::Meeting))
+    }
+
+    /// Whether it may be issued under a number, when the numbers in `used` were given in this term as far as this device
+    /// knows. What was changed in it since it was adopted, [`changed_since`] lists.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_issue(&self, number: &str, used: &BTreeSet<String>) -> Result<(), NotYet> {
+        self.life.stands(|state| state == state::State::Adopted)?;
+        let taken = self.number.get().is_some() || used.contains(number) || number.trim().is_empty();
+        if taken { Err(NotYet::Number) } else { Ok(()) }
+    }
+}
+
+/// Heads as events name them.
+#[must_use]
+pub fn heads_text(heads: &[ChangeHash]) -> String {
+    let mut heads: Vec<String> = heads.iter().map(ToString::to_string).collect();
+    heads.sort();
+    heads.join(" ")
+}
+
+/// What differs in what a seal freezes between the heads that an event names ([`heads_text`]) and now, for instance since the
+/// vote: formal fixes, which are listed when it is issued, or a text that nobody voted on. `None` if not all of these changes
+/// are here.
+///
+/// # Errors
+/// If the document engine fails.
+pub fn changed_since(document: &Document, heads: &str) -> Result<Option<Vec<Patch>>, DocumentError> {
+    let history = document.history();
+    let find = |text: &str| history.iter().map(|c| c.hash).find(|hash| hash.to_string() == text);
+    let Some(heads) = heads.split(' ').map(find).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let mut patches = document.diff(&heads, &document.heads())?;
+    patches.retain(
+        |patch| matches!(patch.path.steps().first(), Some(Prop::Key(key)) if FROZEN.contains(&key.as_str())),
+    );
+    Ok(Some(patches))
 }
 
 /// How long before the meeting members are to have the draft: 24 hours, in milliseconds.

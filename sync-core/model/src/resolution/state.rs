@@ -117,15 +117,13 @@ impl Lifecycle for ResolutionLife {
         Ok(Step::To(to))
     }
 
-    /// A vote, and what followed from it, holds against what was decided without knowing of it; an end by another document
-    /// against the end by being done.
+    /// A vote holds against what was decided without knowing of it; an end by another document against the end by being done.
     fn wins(first: State, second: State) -> bool {
-        let voted = |state| {
-            use State::{Adopted, Completed, InForce, Issued, Rejected, Revoked, Superseded};
-            matches!(state, Adopted | Rejected | Issued | InForce | Completed | Superseded | Revoked)
-        };
-        voted(first) && matches!(second, State::Withdrawn | State::Drafting | State::Deferred)
-            || matches!(first, State::Superseded | State::Revoked) && second == State::Completed
+        use State::{Adopted, Completed, Deferred, Drafting, Rejected, Revoked, Superseded, Withdrawn};
+        matches!(
+            (first, second),
+            (Adopted | Rejected, Withdrawn | Drafting | Deferred) | (Superseded | Revoked, Completed)
+        )
     }
 }
 

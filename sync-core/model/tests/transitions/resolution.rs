@@ -1,9 +1,12 @@
 //! Resolutions.
 
+use std::collections::BTreeSet;
+
 use dinh_core::document::Value;
 use dinh_core::path;
 use dinh_core::replica::ReplicaError;
-use dinh_model::lifecycle::Folded;
+use dinh_model::lifecycle::{Folded, NotYet};
+use dinh_model::outline::{self, Put};
 use dinh_model::resolution::state::State;
 use dinh_model::resolution::{self, NOTICE_MS, SCHEMA};
 use dinh_proto::charter::record::Writers;
@@ -183,11 +186,77 @@ fn what_was_amended_on_the_floor_is_what_is_voted_on() {
 }
 
 #[test]
+fn it_is_tabled_in_a_meeting_that_is_open() {
+    use dinh_model::minutes::state::State as Ms;
+    let mut v = village();
+    let (draft, at) = (at_state::<R>(&mut v, Drafting), at_state::<R>(&mut v, Consulting));
+    for (state, expected) in
+        [(Ms::Convened, Err(NotYet::Meeting)), (Ms::Open, Ok(())), (Ms::ReadBack, Err(NotYet::Meeting))]
+    {
+        let meeting = at_state::<crate::minutes::M>(&mut v, state);
+        for i in 0..PHONES {
+            let meeting = v.minutes(i, &meeting.doc);
+            assert_eq!(v.resolution(i, &at.doc).may_table(&meeting), expected, "{state:?}: phone {i}");
+            assert!(matches!(v.resolution(i, &draft.doc).may_table(&meeting), Err(NotYet::State { .. })));
+        }
+    }
+}
+
+#[test]
+fn what_was_changed_after_the_vote_is_listed_before_it_is_issued() {
+    let mut v = village();
+    let at = R::create(&mut v);
+    let (block, section) = v.act(SECRETARY, &at.doc, |e, me| {
+        let section = outline::add_section(e, me, "II. Mục tiêu", Put::Last)?;
+        Ok((outline::add_block(e, me, &section, "item", "Làm 420 m đường.", None, Put::Last)?, section))
+    });
+    step::<R>(&mut v, COMMITTEE, &at, "committee_review");
+    v.sync();
+    step::<R>(&mut v, SECRETARY, &at, "consulting");
+    v.sync();
+    // One of the committee is away since before the debate.
+    v.leave(COMMITTEE);
+    v.act(COMMITTEE, &at.doc, |e, me| outline::add_block(e, me, &section, "item", "Thêm.", None, Put::Last));
+    let heads = resolution::heads_text(&v.phones[SECRETARY].document(&at.doc, |d| d.heads()).unwrap());
+    for kind in ["tabled", "adopted"] {
+        let mut data = R::data(&mut v, &at, kind);
+        set_key(&mut data, "heads", heads.as_str());
+        R::write(&mut v, SECRETARY, &at, kind, data).unwrap();
+        v.sync();
+    }
+    let changed = |v: &mut Village, i: usize| -> Option<BTreeSet<String>> {
+        let found = v.phones[i].document(&at.doc, |d| resolution::changed_since(d, &heads).unwrap()).unwrap();
+        found.map(|all| all.iter().map(|patch| format!("{}", patch.path)).collect())
+    };
+    assert_eq!(changed(&mut v, SECRETARY), Some(BTreeSet::new()), "what was voted on, and nothing else");
+    v.act(DEPUTY, &at.doc, |e, _| e.set_text(&outline::text_of(&block), "Làm 420 m đường thôn."));
+    v.sync();
+    let fix = changed(&mut v, SECRETARY).unwrap();
+    assert_eq!(fix.len(), 1, "{fix:?}");
+    v.come_back(COMMITTEE);
+    v.sync();
+    let all = changed(&mut v, SECRETARY).unwrap();
+    assert!(all.len() > 1 && all.is_superset(&fix), "{all:?}");
+    for i in 0..PHONES {
+        assert_eq!(changed(&mut v, i), Some(all.clone()), "phone {i}");
+        let found = v.phones[i].document(&at.doc, |d| resolution::changed_since(d, "h1").unwrap()).unwrap();
+        assert_eq!(found, None, "of what is not here nothing is said");
+    }
+}
+
+#[test]
 fn a_number_is_given_once() {
     let mut v = village();
     let at = at_state::<R>(&mut v, Adopted);
+    let used = BTreeSet::from(["22".to_owned()]);
+    let may = |v: &mut Village, i: usize, number: &str| v.resolution(i, &at.doc).may_issue(number, &used);
+    for i in 0..PHONES {
+        assert_eq!(may(&mut v, i, "22"), Err(NotYet::Number), "used in this term");
+        assert_eq!(may(&mut v, i, "23"), Ok(()));
+    }
     v.act(SECRETARY, &at.doc, |e, me| resolution::issue(e, me, "23", "2026-12-05"));
     v.sync();
+    assert_eq!(may(&mut v, DEPUTY, "24"), Err(NotYet::State { is: "Issued".to_owned() }));
     let again = v.try_act(DEPUTY, &at.doc, |e, me| resolution::issue(e, me, "24", "2026-12-06"));
     assert!(again.unwrap_err().to_string().contains("never changed"));
     // Two officers number it, apart: one number holds, the same on all phones.
