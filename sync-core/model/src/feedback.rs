@@ -27,6 +27,10 @@ pub static SCHEMA: Schema = Schema {
     rules: &[
         Rule::new(&[Step::Key("schema")], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("audience")], Who::CREATOR, How::Once),
+        // Made with the document, by whoever opens it, and never again.
+        Rule::new(&[Step::Key("threads")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key("messages")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key(lifecycle::EVENTS)], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("threads"), Step::Any, Step::Key("by")], Who::EVERYBODY, How::Entry)
             .saying(Says::Own),
         Rule::new(&[Step::Key("threads"), Step::Any, Step::Rest], Who::EVERYBODY, How::Entry),

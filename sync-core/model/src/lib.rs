@@ -22,6 +22,7 @@ pub mod me;
 pub mod minutes;
 pub mod notice;
 pub mod outline;
+pub mod overlap;
 pub mod resolution;
 pub mod review;
 pub mod roster;

@@ -22,6 +22,9 @@ pub static SCHEMA: Schema = Schema {
     rules: &[
         Rule::new(&[Step::Key("schema")], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("subject")], Who::CREATOR, How::Once),
+        // Made with the document, by the committee, and never again.
+        Rule::new(&[Step::Key("comments")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key(lifecycle::EVENTS)], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("comments"), Step::Any, Step::Key("by")], BOTH, How::Entry).saying(Says::Own),
         Rule::new(&[Step::Key("comments"), Step::Any, Step::Rest], BOTH, How::Entry),
         Rule::new(&[Step::Key("events"), Step::Any, Step::Key("by")], BOTH, How::Entry).saying(Says::Own),

@@ -96,6 +96,21 @@ pub enum Threshold {
 }
 
 impl Threshold {
+    /// Its name in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MoreThanHalf => "more_than_half",
+            Self::TwoThirds => "two_thirds",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::MoreThanHalf, Self::TwoThirds].into_iter().find(|threshold| threshold.name() == name)
+    }
+
     /// The smallest number of votes that carries, of a base. Of nobody nothing carries.
     #[must_use]
     pub const fn needed(self, base: u32) -> u32 {

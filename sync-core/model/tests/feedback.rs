@@ -93,7 +93,7 @@ fn a_petition_is_answered_in_time_or_its_author_is_told_why_not() {
     step(&mut village, AUTHOR, &doc, &thread, "reopened", &[]);
     village.sync();
     for i in 0..5 {
-        assert_eq!(village.threads(i, &doc)[0].life.status, Status::In(State::InProgress), "phone {i}");
+        assert_eq!(village.threads(i, &doc)[0].life.status, Status::In(State::Reopened), "phone {i}");
     }
     // A member answers nobody's petition, and edits nothing that was said.
     let refused = village.try_act(MEMBER, &doc, |e, me| feedback::step(e, me, &thread, "answered", &[]));

@@ -7,6 +7,7 @@ mod village;
 
 use std::collections::BTreeSet;
 
+use dinh_core::document::Value;
 use dinh_core::replica::ReplicaError;
 use dinh_model::attendance::{self, Mark, Way};
 use dinh_model::feedback::{self, Kind, NewThread};
@@ -162,7 +163,7 @@ impl World {
         let doc = self.prose();
         let (minutes, word) = (doc == self.minutes, self.rng.below(14));
         let kinds = if minutes {
-            ["convened", "open", "read_back", "adopted", "signed", "postponed", "cancelled", RESOLVE]
+            ["convened", "open", "read_back", "adopted", "correction", "postponed", "cancelled", RESOLVE]
         } else {
             [
                 "committee_review",
@@ -178,10 +179,23 @@ impl World {
         // Mostly what follows.
         let (heads, now, choose) = self.village.life(i, &doc, minutes);
         let kind = if word < 8 { kinds[word] } else { now };
-        let data = ["heads", "time", "place", "agenda", "recorder", "vote", "meeting", "number", "date"];
+        let data = ["heads", "time", "place", "agenda", "recorder", "meeting", "number", "date"];
+        let votes = self.village.minutes(i, &self.minutes.clone()).motions.into_iter().flat_map(|m| m.votes);
+        let vote = votes.map(|vote| vote.id).next().unwrap_or_default();
+        let yes = if kind == "rejected" { 2 } else { 3 };
         self.village.try_act(i, &doc, |e, me| {
+            if kind == "issued" {
+                return resolution::issue(e, me, &format!("{i}"), "2026-12-05").map(|_| ());
+            }
             let data = data.iter().map(|key| (*key, "x".into()));
-            let more = [("result", "carried".into()), ("choose", choose.as_str().into())];
+            let more = [
+                ("vote", vote.as_str().into()),
+                ("base", Value::Uint(5)),
+                ("yes", Value::Uint(yes)),
+                ("threshold", "more_than_half".into()),
+                ("counted_by", "x".into()),
+                ("choose", choose.as_str().into()),
+            ];
             lifecycle::write(e, me, kind, &heads, data.chain(more)).map(|_| ())
         })
     }
