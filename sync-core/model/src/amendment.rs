@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{act, read};
 use crate::field::{Fields, ensure_map, later_map};
-use crate::lifecycle;
-use crate::resolution::state::ResolutionLife;
+use crate::resolution;
 use crate::seal;
 
 /// The map at a document's root, frozen by its seal. Documents that were made before this field existed get it when it is first
@@ -110,12 +109,12 @@ pub fn follow<S: Store>(
         Some(Relation::Supersedes) => "superseded",
         Some(Relation::Revokes) => "revoked",
         _ => {
-            return Err(refused("the newer document does not say that it takes the place of this one's seal"));
+            return Err(refused(
+                "the newer document does not say that it takes the place of this one's seal",
+            ));
         }
     };
-    act(replica, now, old, None, |edit, me| {
-        let heads = lifecycle::fold::<ResolutionLife>(&lifecycle::read(&edit.view())).heads;
-        lifecycle::write(edit, me, kind, &heads, [("by_document", new.to_string().into())])
-    })?;
+    let data = [("by_document", new.to_string().into())];
+    act(replica, now, old, None, |edit, me| resolution::step(edit, me, kind, data))?;
     Ok(())
 }

@@ -45,6 +45,7 @@ const FROZEN: &[&str] = &[
     "assignments",
     "quality",
     "attendance",
+    crate::amendment::AMENDS,
 ];
 
 /// Who writes what.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dinh_core::path;
 use dinh_core::replica::ReplicaError;
 use dinh_model::attendance::{self, Mark, Way};
-use dinh_model::index::{self, Purpose};
+use dinh_model::index::{self, Entry, Purpose};
 use dinh_model::minutes::{self, Count, Kind, NewMinutes};
 use dinh_model::outline::{self, Put};
 use dinh_model::overlap;
@@ -372,14 +372,17 @@ fn tally_recorded_twice() {
 fn two_people_open_two_meetings_for_the_month() {
     let mut v = village();
     let index = v.create(SECRETARY, Writers::All, &index::SCHEMA);
-    v.act(SECRETARY, &index, |e, _| index::create(e, Purpose::Branch));
+    v.act(SECRETARY, &index, |e, _| index::create(e, Purpose::Branch, None));
     v.sync();
     let open = |v: &mut Village, i: usize, period: &str, kind: Kind| {
         let doc = v.create(i, Writers::All, &minutes::SCHEMA);
         let new = NewMinutes { meeting: "m", period, kind, header: &[] };
         v.act(i, &doc, |e, _| minutes::create(e, &new));
         let (name, schema) = (doc.to_string(), minutes::SCHEMA.name);
-        v.act(i, &index, |e, me| index::list(e, me, &name, schema, Some(period), Some(kind.name())));
+        v.act(i, &index, |e, me| {
+            let entry = Entry { schema, period: Some(period), kind: Some(kind.name()), of: None };
+            index::list(e, me, &name, &entry)
+        });
         name
     };
     let mut docs = Vec::new();

@@ -6,15 +6,15 @@ use dinh_model::access::{act, read};
 use dinh_model::amendment::{self, Relation};
 use dinh_model::branch::{self, Standing};
 use dinh_model::index::Entry;
-use dinh_model::lifecycle::{self, Status};
-use dinh_model::resolution::state::{ResolutionLife, State};
+use dinh_model::lifecycle::Status;
+use dinh_model::resolution::state::State;
 use dinh_model::resolution::{self, Resolution, SCHEMA};
 use dinh_model::seal::{self, NewSeal, Seal};
 use dinh_proto::charter::record::{Role, Writers};
 use dinh_proto::ids::DocId;
 
 use crate::pair_common::NOW;
-use crate::pair_common::net::Net;
+use crate::pair_common::net::{Net, member as who};
 
 const SECRETARY: usize = 0;
 const DEPUTY: usize = 1;
@@ -36,11 +36,8 @@ fn draft(net: &mut Net, standing: &Standing, period: &str) -> DocId {
 }
 
 fn step(net: &mut Net, doc: &DocId, kind: &str, data: &[(&'static str, &str)]) {
-    act(net.p(SECRETARY), NOW, doc, None, |e, me| {
-        let heads = lifecycle::fold::<ResolutionLife>(&lifecycle::read(&e.view())).heads;
-        lifecycle::write(e, me, kind, &heads, data.iter().map(|(k, v)| (*k, Value::from(*v))))
-    })
-    .unwrap();
+    let data = data.iter().map(|(k, v)| (*k, Value::from(*v)));
+    act(net.p(SECRETARY), NOW, doc, None, |e, me| resolution::step(e, me, kind, data)).unwrap();
 }
 
 /// From the draft to being in force, sealed.
@@ -49,12 +46,16 @@ fn enact(net: &mut Net, doc: &DocId, number: &str) -> Seal {
         ("committee_review", &[][..]),
         ("consulting", &[("heads", "1")]),
         ("tabled", &[("heads", "1"), ("meeting", "m")]),
-        ("adopted", &[("heads", "1"), ("vote", "v"), ("result", "carried")]),
     ] {
         step(net, doc, kind, data);
     }
-    act(net.p(SECRETARY), NOW, doc, None, |e, _| e.put(&path!["number"], number)).unwrap();
-    step(net, doc, "issued", &[("number", number), ("date", "2026-12-05")]);
+    // The deputy counted, the secretary says so.
+    let voted = [("heads", Value::from("1")), ("vote", "v".into()), ("threshold", "more_than_half".into())];
+    let numbers =
+        [("base", Value::Uint(15)), ("yes", Value::Uint(13)), ("counted_by", who(DEPUTY).to_string().into())];
+    let data = voted.into_iter().chain(numbers);
+    act(net.p(SECRETARY), NOW, doc, None, |e, me| resolution::step(e, me, "adopted", data)).unwrap();
+    act(net.p(SECRETARY), NOW, doc, None, |e, me| resolution::issue(e, me, number, "2026-12-05")).unwrap();
     let heads = net.p(SECRETARY).document(doc, |d| d.heads()).unwrap();
     let name = doc.to_string();
     let new =

@@ -33,7 +33,7 @@ fn draft(net: &mut Net, place: &branch::Place, period: &str) -> (DocId, String) 
 
 #[test]
 fn a_late_proposal_goes_on_as_a_suggestion_for_the_next_document() {
-    let mut net = Net::branch(&[Role::Member]);
+    let mut net = Net::branch(&[Role::Committee]);
     let branch = net.branch;
     let standing = branch::set_up(net.p(SECRETARY), NOW, branch, "Chi bộ").unwrap();
     let (old, block) = draft(&mut net, &standing.members, "2026-12");

@@ -8,20 +8,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dinh_core::client::{Client, ClientConfig, RelayUrl, StoreKey};
-use dinh_core::document::Value;
 use dinh_core::replica::LinkState;
 use dinh_model::attendance::{self, Mark};
 use dinh_model::branch::{self, Standing};
 use dinh_model::client::Documents;
-use dinh_model::consultation::heads_text;
 use dinh_model::field::{Fields, Writers};
 use dinh_model::index::{self, Entry, Index};
 use dinh_model::late::{self, Proposal};
-use dinh_model::lifecycle::{self, Status};
+use dinh_model::lifecycle::Status;
 use dinh_model::minutes::{self, Count, Kind, Minutes, NewMinutes};
 use dinh_model::outline::{self, Outline, Put};
-use dinh_model::resolution::state::{ResolutionLife, State};
-use dinh_model::resolution::{self, NewAssignment, OPEN_SCHEMA, Resolution};
+use dinh_model::resolution::state::State;
+use dinh_model::resolution::{self, NewAssignment, OPEN_SCHEMA, Resolution, Voted, heads_text};
 use dinh_model::roster::{self, Person, Roster, Source};
 use dinh_model::seal::{self, NewSeal, Seal, Verified};
 use dinh_model::vote::{self, Exclusion, Method, Tally, Threshold};
@@ -212,25 +210,11 @@ impl Hall {
             marks.iter().try_for_each(|(id, mark)| attendance::mark(e, id, Some(*mark)))
         });
         mark.await.unwrap();
-        for (kind, data) in [
-            ("committee_review", vec![]),
-            ("consulting", vec![("heads".to_owned(), "3".to_owned())]),
-            ("tabled", vec![("heads".to_owned(), "3".to_owned()), ("meeting".to_owned(), "m".to_owned())]),
-        ] {
-            self.step("A", kind, data).await;
-        }
-    }
-
-    async fn step(&self, phone: &str, kind: &str, data: Vec<(String, String)>) {
-        let kind = kind.to_owned();
-        let act = self.documents(phone).act(self.resolution, move |e, me| {
-            let heads = lifecycle::fold::<ResolutionLife>(&lifecycle::read(&e.view())).heads;
-            let of = |key: &'static str| {
-                let found = data.iter().find(|(k, _)| k == key)?;
-                Some((key, Value::from(found.1.as_str())))
-            };
-            let keys = ["heads", "meeting", "vote", "result", "number", "date"];
-            lifecycle::write(e, me, &kind, &heads, keys.into_iter().filter_map(of))
+        let act = self.documents("A").act(self.resolution, |e, me| {
+            let heads = || ("heads", "3".into());
+            resolution::step(e, me, "committee_review", [])?;
+            resolution::step(e, me, "consulting", [heads()])?;
+            resolution::step(e, me, "tabled", [heads(), ("meeting", "m".into())])
         });
         act.await.unwrap();
     }
@@ -320,21 +304,24 @@ impl Hall {
         let found = a.read(self.minutes, Minutes::read).await.unwrap();
         let result = found.motions.iter().find(|m| m.id == motion).and_then(|m| m.result()).unwrap();
         assert!(result.carried);
-        let text = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        self.step("A", "amended_on_floor", vec![text("heads", &heads)]).await;
-        let data = vec![text("heads", &heads), text("vote", &counted), text("result", "carried")];
-        self.step("A", "adopted", data).await;
-        assert_eq!(self.read("A").await.life.status, Status::In(State::Adopted));
+        let result = result.clone();
+        let decided = a.act(self.resolution, move |e, me| {
+            resolution::step(e, me, "amended_on_floor", [("heads", heads.as_str().into())])?;
+            resolution::decide(
+                e,
+                me,
+                &Voted { heads: &heads, vote: &result, threshold: Threshold::MoreThanHalf },
+            )
+        });
+        decided.await.unwrap();
+        let found = self.read("A").await;
+        assert_eq!(found.life.status, Status::In(State::Adopted), "{:?}", found.life.not_counted);
     }
 
     async fn issue(&mut self, number: &str) {
-        self.step(
-            "A",
-            "issued",
-            vec![("number".into(), number.into()), ("date".into(), "2026-12-05".into())],
-        )
-        .await;
         let a = self.documents("A").clone();
+        let given = number.to_owned();
+        a.act(self.resolution, move |e, me| resolution::issue(e, me, &given, "2026-12-05")).await.unwrap();
         let index = a.read(self.standing.members.index, Index::read).await.unwrap();
         let heads = a.document(self.resolution, |d| d.heads()).await.unwrap();
         let (name, number) = (self.resolution.to_string(), number.to_owned());

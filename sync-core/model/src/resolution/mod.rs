@@ -83,10 +83,11 @@ pub static SCHEMA: Schema = Schema {
 /// The same where all members write the text of drafts.
 pub static OPEN_SCHEMA: Schema = Schema {
     name: "dinh.resolution-open/1",
-    rules: rules!(
-        Rule::new(&[Step::Key(BLOCKS), Step::Any], Who::MEMBERS, How::Once),
-        Rule::new(&[Step::Key(BLOCKS), Step::Any, Step::Rest], Who::MEMBERS, How::Free)
-    ),
+    rules: rules!(Rule::new(
+        &[Step::Key(BLOCKS), Step::Any, Step::Key("text"), Step::Rest],
+        Who::MEMBERS,
+        How::Free
+    )),
     others: KEEPERS,
     seal: Some(Seal { key: crate::seal::KEY, frozen: FROZEN }),
 };
