@@ -71,7 +71,8 @@ impl World {
         let mut village = Village::new(&all[..2 + rng.below(3)]);
         let mut make = |schema| village.create(SECRETARY, Writers::All, schema);
         let (minutes, attendance) = (make(&minutes::SCHEMA), make(&attendance::SCHEMA));
-        let resolution = make(if seed % 2 == 0 { &resolution::SCHEMA } else { &resolution::OPEN_SCHEMA });
+        let resolution =
+            make(if seed.is_multiple_of(2) { &resolution::SCHEMA } else { &resolution::OPEN_SCHEMA });
         let (feedback, votes, tasks) = (make(&feedback::SCHEMA), make(&votebox::SCHEMA), make(&task::SCHEMA));
         let new = NewMinutes { meeting: "m", period: "2026-12", kind: minutes::Kind::Regular, header: &[] };
         village.act(SECRETARY, &minutes, |e, _| minutes::create(e, &new));
@@ -145,7 +146,7 @@ impl World {
             1 => outline::add_block(e, me, &section, "speech", word, Some(&who(i)), Put::After(&block.0))
                 .map(|_| ()),
             2 => outline::move_block(e, &block.0, &section, Put::First),
-            3 => outline::hide_block(e, &block.0, at % 2 == 0),
+            3 => outline::hide_block(e, &block.0, at.is_multiple_of(2)),
             _ => e.set_text(&outline::text_of(&block.0), &text),
         })
     }

@@ -108,8 +108,8 @@ fn states<L: Life>() -> Vec<L::State> {
 
 /// Each arrow, performed by the one who may; seen by who is here, and by who comes back.
 pub(crate) fn every_arrow<L: Life>() {
-    let mut v = village();
     for (from, kind, to, by) in L::ARROWS {
+        let mut v = village();
         let at = at_state::<L>(&mut v, *from);
         v.leave(AWAY);
         step::<L>(&mut v, *by, &at, kind);
@@ -131,7 +131,6 @@ pub(crate) fn every_arrow<L: Life>() {
 /// Everything that is no arrow: kept, not counted, with the reason, on all phones. `guarded`: kinds that lack something from
 /// some states rather than not to follow there.
 pub(crate) fn nothing_else_is_legal<L: Life>(who_writes: impl Fn(&str) -> usize, but: &[(L::State, &str)]) {
-    let mut v = village();
     let mut kinds: Vec<&str> = L::ARROWS.iter().map(|a| a.1).chain(L::NOTES.iter().map(|n| n.0)).collect();
     kinds.extend([RESOLVE, "no_such_kind"]);
     kinds.sort();
@@ -139,12 +138,18 @@ pub(crate) fn nothing_else_is_legal<L: Life>(who_writes: impl Fn(&str) -> usize,
     let all = states::<L>();
     let (mut illegal, mut noted) = (0, 0);
     for state in &all {
+        let mut v = village();
         let at = at_state::<L>(&mut v, *state);
         v.leave(AWAY);
         let mut expected = BTreeMap::new();
+        let mut last = None;
         for kind in &kinds {
             if L::ARROWS.iter().any(|a| a.0 == *state && a.1 == *kind) || but.contains(&(*state, kind)) {
                 continue;
+            }
+            // Who writes has seen what was written before.
+            if last.replace(who_writes(kind)).is_some_and(|i| i != who_writes(kind)) {
+                v.sync();
             }
             let id = step::<L>(&mut v, who_writes(kind), &at, kind);
             if L::NOTES.iter().any(|(note, states)| note == kind && states.contains(state)) {
@@ -153,7 +158,6 @@ pub(crate) fn nothing_else_is_legal<L: Life>(who_writes: impl Fn(&str) -> usize,
                 let step = Illegal::Step { from: format!("{state:?}") };
                 expected.insert(id, if *kind == RESOLVE { Illegal::NothingToSettle } else { step });
             }
-            v.sync();
         }
         v.come_back(AWAY);
         v.sync();
@@ -194,8 +198,8 @@ pub(crate) fn set_key(data: &mut Data, key: &'static str, value: impl Into<Value
 }
 
 pub(crate) fn every_guard<L: Life>(table: &[Lacking<L::State>]) {
-    let mut v = village();
     for Lacking { from, kind, by, spoil, what } in table {
+        let mut v = village();
         let at = at_state::<L>(&mut v, *from);
         v.leave(AWAY);
         let mut data = L::data(&mut v, &at, kind);
@@ -223,9 +227,9 @@ pub(crate) fn every_guard<L: Life>(table: &[Lacking<L::State>]) {
 /// Who may not: refused where it is made; made by an app without the rules, it is kept from everybody else. `table`: the state,
 /// the kind, who is refused.
 pub(crate) fn every_wrong_person<L: Life>(table: &[(L::State, &str, &[usize])]) {
-    let mut v = village();
     let (mut refused, mut forged) = (0, 0);
     for (from, kind, who) in table {
+        let mut v = village();
         let at = at_state::<L>(&mut v, *from);
         let data = L::data(&mut v, &at, kind);
         v.sync();
@@ -289,9 +293,9 @@ pub(crate) fn race<L: Life>(v: &mut Village, race: &Race<L::State>) -> (Place, [
 
 /// All of a table. Who may settles what is disputed, each way once; nobody else does, and nothing goes on before.
 pub(crate) fn races<L: Life>(table: &[Race<L::State>], resolver: usize, nobody: &[usize]) {
-    let mut v = village();
     let (mut settled, mut disputed) = (0, 0);
     for (n, row) in table.iter().enumerate() {
+        let mut v = village();
         let (at, ends) = race::<L>(&mut v, row);
         if row.to.len() == 1 {
             settled += 1;

@@ -1,5 +1,6 @@
 //! Threads of feedback. What comes before `submitted` is on one device only, so it is no state of a document.
 
+use dinh_core::path;
 use dinh_core::replica::ReplicaError;
 use dinh_model::feedback::state::State;
 use dinh_model::feedback::{self, Kind, NewThread, SCHEMA};
@@ -140,4 +141,31 @@ fn the_wrong_person_is_refused_and_a_forger_is_not_heard() {
         (InProgress, "extended", OTHERS),
         (Answered, "closed", OTHERS),
     ]);
+}
+
+#[test]
+fn a_member_makes_its_own_mailbox_and_nobody_empties_it() {
+    let mut v = village();
+    let doc = v.create(AUTHOR, Writers::All, &SCHEMA);
+    v.act(AUTHOR, &doc, |e, _| feedback::create(e, "mailbox_upper"));
+    v.sync();
+    let new = NewThread {
+        kind: Kind::ConfidentialReport,
+        title: "…",
+        text: "…",
+        language: "vi",
+        subject: None,
+        on_behalf_of: None,
+    };
+    v.act(AUTHOR, &doc, |e, me| feedback::submit(e, me, &new));
+    v.sync();
+    for i in [SECRETARY, REVIEWER, AUTHOR] {
+        for map in ["threads", "messages", "events"] {
+            let emptied = v.try_act(i, &doc, |e, _| e.put_map(&path![map]));
+            assert!(matches!(emptied, Err(ReplicaError::Denied(_))), "{map} by {i}");
+            let removed = v.try_act(i, &doc, |e, _| e.delete(&path![map]));
+            assert!(matches!(removed, Err(ReplicaError::Denied(_))), "{map} by {i}");
+        }
+    }
+    (0..PHONES).for_each(|i| assert_eq!(v.threads(i, &doc).len(), 1, "phone {i}"));
 }

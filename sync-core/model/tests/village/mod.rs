@@ -107,11 +107,16 @@ impl Village {
 
     pub(crate) fn sync(&mut self) {
         for _ in 0..3 {
+            let before = self.relay.len();
             for i in 0..self.phones.len() {
                 let now = self.now();
                 if !self.away.contains(&i) {
                     self.relay.meet(&mut self.phones[i], now);
                 }
+            }
+            // Nobody had anything that the others have not seen by now.
+            if self.relay.len() == before {
+                return;
             }
         }
     }
