@@ -121,6 +121,9 @@ fn the_automerge_of_npm_shows_the_same_and_what_is_changed_there_comes_back() {
         assert_eq!(found.venue.get().map(String::as_str), Some("Nhà văn hóa thôn, phòng bên"));
         assert_eq!(found.header["place"].get().map(String::as_str), Some("Tân Khê"));
         assert!(!found.header.contains_key("abstract"));
+        let marks = village.phones[i].view(&doc, |v| v.marks(&text)).unwrap();
+        let marks: Vec<_> = marks.iter().map(|m| (m.name.as_str(), m.start, m.end)).collect();
+        assert_eq!(marks, [("bold", 3, 12), ("italic", 3, 8)]);
         let writer = found.venue.by().unwrap();
         assert_eq!(writer.member, who(RECORDER), "it is the change of whoever took it in");
         let last = village.phones[i].document(&doc, |d| d.history().pop().unwrap()).unwrap();

@@ -18,6 +18,7 @@ use dinh_core::document::{
 use dinh_core::replica::{Now, Replica, ReplicaError};
 use dinh_core::store::Store;
 use dinh_proto::ids::DocId;
+use dinh_text::normal::nfc;
 use thiserror::Error;
 
 /// Begins the message of a change that brings a file in; the first eight bytes of each of its authors' ids follow.
@@ -233,7 +234,7 @@ impl Plan<'_> {
             (_, Some(Value::Str(_))) => Step::Put(at.clone(), Value::Str(text.clone())),
             // The other program put a new text in the place of one that others write in.
             (Some(Value::Text(base)), Some(Value::Text(_))) => {
-                Step::Text(at.clone(), PendingText { base, text: dinh_text::normal::nfc(text).into_owned() })
+                Step::Text(at.clone(), PendingText { base, text: nfc(text).into_owned() })
             }
             _ => Step::Put(at.clone(), value),
         })
@@ -276,11 +277,24 @@ impl Step {
     }
 }
 
+/// `text` is the one for which the marks are meant: as the other program wrote it, which need not be NFC.
 fn write_marks(edit: &mut Edit<'_>, at: &Path, marks: &[Mark], text: &str) -> Result<(), EditError> {
-    // Where letters were composed on the way in, places are others: then the marks that moved with the letters stay.
-    if edit.view().text(at).as_deref() != Some(text) {
+    if edit.view().text(at).as_deref() != Some(&*nfc(text)) {
+        // It was composed with what stands beside it: the marks that moved with the letters stay.
         return Ok(());
     }
+    let place = |index: usize| {
+        let before: String = text
+            .chars()
+            .scan(0, |units, letter| {
+                *units += letter.len_utf16();
+                (*units <= index).then_some(letter)
+            })
+            .collect();
+        nfc(&before).encode_utf16().count()
+    };
+    let moved = |m: &Mark| Mark { start: place(m.start), end: place(m.end), ..m.clone() };
+    let marks: Vec<Mark> = marks.iter().map(moved).filter(|m| m.start < m.end).collect();
     let standing = edit.view().marks(at);
     for mark in standing.iter().filter(|m| !marks.contains(m)) {
         edit.unmark(at, mark.start..mark.end, &mark.name, Expand::None)?;
