@@ -93,11 +93,13 @@ fn the_forms_say_what_the_real_ones_say() {
     }
 }
 
-const HOSTILE: &str = "<script>alert(1)</script> | `x` {{ 7*7 }} {% raw %} **a** [b](c) &lt; \\ $x$ ![d](e) <!-- # ~~f~~";
+const HOSTILE: &str =
+    "<script>alert(1)</script> | `x` {{ 7*7 }} {% raw %} **a** [b](c) &lt; \\ $x$ ![d](e) <!-- # ~~f~~";
 
 #[test]
 fn what_people_write_is_text_in_every_markup() {
-    let mut branch = Branch::new(|text| if text.is_empty() { String::new() } else { format!("{HOSTILE} {text}") });
+    let mut branch =
+        Branch::new(|text| if text.is_empty() { String::new() } else { format!("{HOSTILE} {text}") });
     let names: Vec<&str> = branch.documents.keys().copied().collect();
     let shown_once = HOSTILE.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let (mut seen, mut forms) = (0, 0);
@@ -156,7 +158,9 @@ fn an_app_has_templates_of_its_own_and_what_a_newer_app_wrote_is_not_shown() {
     assert!(render_from(&[("x", endless)], "x", Markup::Plain, &after).is_err());
     // A form of nothing is a form.
     for (markup, _) in MARKUPS {
-        for kind in ["minutes", "resolution", "attendance", "feedback", "tasks", "review", "notice", "roster", "x"] {
+        for kind in
+            ["minutes", "resolution", "attendance", "feedback", "tasks", "review", "notice", "roster", "x"]
+        {
             let empty = Form { kind: kind.to_owned(), ..Form::default() };
             assert!(!render(markup, &empty).unwrap().is_empty());
         }
@@ -176,8 +180,13 @@ fn every_document_is_exported_as_json_and_as_a_file() {
         assert_eq!(json["contested"], serde_json::json!({}));
         let again: serde_json::Value = serde_json::from_str(&json.to_string()).unwrap();
         assert_eq!(again, json, "{name}");
-        let found = branch.village.phones[SECRETARY].document(doc, |d| d.merged_with_file(&file)).unwrap().unwrap();
-        assert_eq!((found.changes, found.patches.len()), (0, 0), "{name}: the file has what the document has");
+        let found =
+            branch.village.phones[SECRETARY].document(doc, |d| d.merged_with_file(&file)).unwrap().unwrap();
+        assert_eq!(
+            (found.changes, found.patches.len()),
+            (0, 0),
+            "{name}: the file has what the document has"
+        );
     }
     println!("{} kinds of documents", documents.len());
 }

@@ -31,8 +31,8 @@ fn written() -> (Village, DocId, String) {
     village.phones[SECRETARY].name_recorder(doc, who(RECORDER)).unwrap();
     village.sync();
     let section = village.act(RECORDER, &doc, |e, me| outline::add_section(e, me, "II.", Put::Last));
-    let block =
-        village.act(RECORDER, &doc, |e, me| outline::add_block(e, me, &section, "speech", SAID, None, Put::Last));
+    let block = village
+        .act(RECORDER, &doc, |e, me| outline::add_block(e, me, &section, "speech", SAID, None, Put::Last));
     village.sync();
     (village, doc, block)
 }
@@ -113,9 +113,8 @@ fn lists_and_deletions_come_in_unless_they_take_away_what_was_written_here() {
     let second = village.act(SECRETARY, &doc, |e, me| resolution::assign(e, me, &new("hai")));
     let third = village.act(SECRETARY, &doc, |e, me| resolution::assign(e, me, &new("ba")));
     let owners = path!["assignments", third.as_str(), "owners"];
-    village.act(SECRETARY, &doc, |e, _| {
-        (0..4).try_for_each(|i| e.push(&owners, who(i).to_string().as_str()))
-    });
+    village
+        .act(SECRETARY, &doc, |e, _| (0..4).try_for_each(|i| e.push(&owners, who(i).to_string().as_str())));
     let sent = file(&mut village, SECRETARY, &doc);
     let back = elsewhere(&sent, 200, |e| {
         e.delete(&path!["assignments", first.as_str()])?;
@@ -158,7 +157,9 @@ fn what_cannot_come_in_says_why_and_leaves_the_document_as_it_was() {
     // Another document; no document; too large; cut; changed on the way.
     let mut other = Document::new([9; 16]);
     other.edit::<_, EditError>(1, None, |e| e.put(&path!["venue"], "khác")).unwrap();
-    refuse(&mut village, RECORDER, &other.save(), |e| matches!(e, ImportError::File(FileError::NothingInCommon)));
+    refuse(&mut village, RECORDER, &other.save(), |e| {
+        matches!(e, ImportError::File(FileError::NothingInCommon))
+    });
     let no_file = |e: &ImportError| matches!(e, ImportError::File(FileError::NotAutomerge(_)));
     refuse(&mut village, RECORDER, b"", no_file);
     refuse(&mut village, RECORDER, "Biên bản".as_bytes(), no_file);
@@ -174,7 +175,8 @@ fn what_cannot_come_in_says_why_and_leaves_the_document_as_it_was() {
     flipped[60] ^= 1;
     refuse(&mut village, RECORDER, &flipped, damaged);
     // More programs than can be named.
-    let many = (0..9).fold(sent.clone(), |file, n| elsewhere(&file, 100 + n, |e| e.put(&path!["venue"], i64::from(n))));
+    let many = (0..9)
+        .fold(sent.clone(), |file, n| elsewhere(&file, 100 + n, |e| e.put(&path!["venue"], i64::from(n))));
     refuse(&mut village, RECORDER, &many, |e| matches!(e, ImportError::TooManyAuthors));
     // Somebody of the branch wrote on, and this phone has not heard of it.
     village.leave(RECORDER);

@@ -71,7 +71,8 @@ fn the_automerge_of_npm_shows_the_same_and_what_is_changed_there_comes_back() {
     village.sync();
     // Typed decomposed; a letter of Ê-đê has no composed form; a family is seven code points.
     let said = "Đồng chí Hạnh: đường 420 m, buôn Êa Kmư̆t, ơ̆ ê̆ ư̆, 👩‍👧‍👦 và 🇻🇳, ho\u{300}a thuận.";
-    let section = village.act(RECORDER, &doc, |e, me| outline::add_section(e, me, "II. Thảo luận", Put::Last));
+    let section =
+        village.act(RECORDER, &doc, |e, me| outline::add_section(e, me, "II. Thảo luận", Put::Last));
     let block = village.act(RECORDER, &doc, |e, me| {
         outline::add_block(e, me, &section, "speech", said, Some(&who(2)), Put::Last)
     });

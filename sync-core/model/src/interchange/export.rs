@@ -54,11 +54,11 @@ impl Beside<'_, '_> {
     fn read(&mut self, at: &Path, found: &Value) {
         match found {
             Value::Map(map) => map.iter().for_each(|(key, inner)| self.entry(&at.join(key.as_str()), inner)),
-            Value::List(list) => list.iter().enumerate().for_each(|(i, inner)| self.entry(&at.join(i), inner)),
+            Value::List(list) => {
+                list.iter().enumerate().for_each(|(i, inner)| self.entry(&at.join(i), inner))
+            }
             Value::Text(_) => {
-                let mark = |m: dinh_core::document::Mark| {
-                    json!({ "start": m.start, "end": m.end, "name": m.name, "value": value(&m.value) })
-                };
+                let mark = |m: dinh_core::document::Mark| json!({ "start": m.start, "end": m.end, "name": m.name, "value": value(&m.value) });
                 let marks: Vec<Json> = self.view.marks(at).into_iter().map(mark).collect();
                 if !marks.is_empty() {
                     self.marks.insert(at.to_string(), marks.into());
@@ -176,7 +176,9 @@ mod tests {
 
     #[test]
     fn what_json_has_no_word_for_says_what_it_is() {
-        for (bytes, text) in [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"foob", "Zm9vYg==")] {
+        for (bytes, text) in
+            [(&b""[..], ""), (b"f", "Zg=="), (b"fo", "Zm8="), (b"foo", "Zm9v"), (b"foob", "Zm9vYg==")]
+        {
             assert_eq!(value(&Value::Bytes(bytes.to_vec())), json!({ "$base64": text }));
         }
         assert_eq!(value(&Value::F64(f64::NAN)), json!({ "$number": "NaN" }));

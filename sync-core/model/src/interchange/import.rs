@@ -34,7 +34,9 @@ pub enum ImportError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Something that the same program wrote into a copy was taken in before.
-    #[error("what this program wrote into its copy was taken in before; export the document again, and change that")]
+    #[error(
+        "what this program wrote into its copy was taken in before; export the document again, and change that"
+    )]
     TakenBefore,
     /// More programs changed it than can be named.
     #[error("more than {ACTORS_MAX} programs changed the file, one after another; export the document again")]
@@ -106,8 +108,7 @@ pub fn take_in<S: Store>(
     // What is being typed belongs to what the file is compared with.
     replica.flush_text(now, doc)?;
     let incoming = replica.document(doc, |document| read(document, file))??;
-    let ((), change) =
-        replica.edit(now, doc, Some(incoming.message()), |edit| incoming.write(edit))?;
+    let ((), change) = replica.edit(now, doc, Some(incoming.message()), |edit| incoming.write(edit))?;
     Ok(Taken { change, left: incoming.left })
 }
 
@@ -169,10 +170,15 @@ impl Plan<'_> {
                 _ => {}
             }
             match action {
-                PatchAction::Put { prop, conflict: true, .. } | PatchAction::Conflict { prop, conflict: true } => {
+                PatchAction::Put { prop, conflict: true, .. }
+                | PatchAction::Conflict { prop, conflict: true } => {
                     let at = path.join(prop.clone());
                     if let Some(says) = self.contested(&at, is_new) {
-                        left.push(Left { stands: self.ours.view().get(&at), says: Some(says), path: at.clone() });
+                        left.push(Left {
+                            stands: self.ours.view().get(&at),
+                            says: Some(says),
+                            path: at.clone(),
+                        });
                         below.insert(at, Below::Left);
                     }
                 }

@@ -121,9 +121,7 @@ impl Branch {
         self.village.act(SECRETARY, &doc, |e, _| attendance::create(e, "m1"));
         for one in items(all, "members") {
             let member = id(text(one, "id"));
-            let mark = Mark::ALL.into_iter().find(|m| {
-                serde_json::to_value(m).unwrap() == one["mark"]
-            });
+            let mark = Mark::ALL.into_iter().find(|m| serde_json::to_value(m).unwrap() == one["mark"]);
             let reason = self.say(text(one, "reason"));
             self.village.act(SECRETARY, &doc, |e, me| {
                 if mark == Some(Mark::Present) {
@@ -170,7 +168,8 @@ impl Branch {
         let doc = self.create("minutes", &minutes::SCHEMA);
         let header = self.header(&json);
         let header: Vec<(&str, &str)> = header.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let new = NewMinutes { meeting: "m1", period: text(&json, "period"), kind: Kind::Regular, header: &header };
+        let new =
+            NewMinutes { meeting: "m1", period: text(&json, "period"), kind: Kind::Regular, header: &header };
         self.village.act(SECRETARY, &doc, |e, _| minutes::create(e, &new));
         self.village.phones[SECRETARY].name_recorder(doc, who(RECORDER)).unwrap();
         self.village.sync();
@@ -181,8 +180,10 @@ impl Branch {
         let venue = self.say(text(&json, "venue"));
         let chair = id(text(&json, "chair")).to_string();
         self.village.act(SECRETARY, &doc, |e, _| minutes::set(e, &path!["chair"], chair.as_str()));
-        let agenda: Vec<(String, String)> =
-            items(&json, "agenda").iter().map(|a| (self.say(text(a, "title")), id(text(a, "presenter")).to_string())).collect();
+        let agenda: Vec<(String, String)> = items(&json, "agenda")
+            .iter()
+            .map(|a| (self.say(text(a, "title")), id(text(a, "presenter")).to_string()))
+            .collect();
         let guest = self.say("Đảng ủy viên");
         self.village.act(RECORDER, &doc, |e, _| {
             minutes::set(e, &path!["venue"], venue.as_str())?;
@@ -205,7 +206,8 @@ impl Branch {
         self.votes(&doc, &json, &vote::base(&people, &found.marks(), &excluding));
         for (n, a) in items(&json, "assignments").iter().enumerate() {
             let task = self.say(text(a, "task"));
-            let owners = items(a, "owners").iter().map(|o| id(o.as_str().unwrap()).to_string().into()).collect();
+            let owners =
+                items(a, "owners").iter().map(|o| id(o.as_str().unwrap()).to_string().into()).collect();
             self.village.act(RECORDER, &doc, |e, _| {
                 let fields = [
                     ("task".to_owned(), Value::from(task.as_str())),
@@ -286,7 +288,8 @@ impl Branch {
         for a in items(&json, "assignments") {
             let owners: Vec<MemberId> = items(a, "owners").iter().map(|o| id(o.as_str().unwrap())).collect();
             let (task, quantity) = (self.say(text(a, "task")), self.say(text(a, "quantity")));
-            let new = NewAssignment { task: &task, owners: &owners, quantity: &quantity, due: text(a, "due") };
+            let new =
+                NewAssignment { task: &task, owners: &owners, quantity: &quantity, due: text(a, "due") };
             self.village.act(SECRETARY, &doc, |e, me| resolution::assign(e, me, &new));
         }
         let round = [("heads", "h")];
@@ -360,7 +363,8 @@ impl Branch {
         self.village.act(REVIEWER, &doc, |e, me| review::comment(e, me, &new));
 
         let doc = self.create("notice", &notice::SCHEMA);
-        let (title, words) = (self.say("Lịch sinh hoạt tháng 12"), self.say("19 giờ 30, ngày 03/12.\nMang theo tài liệu."));
+        let (title, words) =
+            (self.say("Lịch sinh hoạt tháng 12"), self.say("19 giờ 30, ngày 03/12.\nMang theo tài liệu."));
         self.village.act(SECRETARY, &doc, |e, _| notice::create(e, &title, &words, Some("2026-12-03")));
         self.village.sync();
         self.village.act(MEMBER, &doc, |e, me| notice::has_read(e, me));

@@ -88,7 +88,9 @@ impl Columns {
         for (spec, length) in head {
             let stored = bytes.take(*length)?;
             let column = if spec & DEFLATED == 0 { stored.to_vec() } else { inflate(stored, *room)? };
-            let Some(left) = room.checked_sub(column.len()) else { return damaged("it is too large unpacked") };
+            let Some(left) = room.checked_sub(column.len()) else {
+                return damaged("it is too large unpacked");
+            };
             *room = left;
             let spec = spec & !DEFLATED;
             if !known.contains(&spec) {

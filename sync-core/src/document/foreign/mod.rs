@@ -59,7 +59,9 @@ pub enum FileError {
     #[error("the file has no history in common with this document: it was not made from an export of it")]
     NothingInCommon,
     /// It has changes of somebody who writes this document, and they have not come here yet.
-    #[error("the file has changes of this branch that are not on this device yet; connect first, then try again")]
+    #[error(
+        "the file has changes of this branch that are not on this device yet; connect first, then try again"
+    )]
     NotHereYet,
     /// It has something in it that documents of this app have not.
     #[error("the file holds what this app does not write: {0}")]
@@ -153,8 +155,7 @@ impl Document {
         let base = heads_of(&changes, &hashes, |c| known(c).is_some()).into_iter().collect();
         let number = taken.len();
         let total = usize::try_from(self.max_op()).unwrap_or(usize::MAX);
-        let (document, patches) =
-            Shadow::default().apply(self, taken, total).map_err(GateError::from)?;
+        let (document, patches) = Shadow::default().apply(self, taken, total).map_err(GateError::from)?;
         let actors = new.into_iter().map(|actor| actors[actor]).collect();
         Ok(MergedFile { document, patches, base, actors, changes: number })
     }

@@ -54,7 +54,8 @@ impl Form {
         excluding: &BTreeSet<Exclusion>,
         locale: &Locale<'_>,
     ) {
-        self.numbers = numbers(&serde_json::to_value(attendance.summary(people, excluding)).unwrap_or_default());
+        self.numbers =
+            numbers(&serde_json::to_value(attendance.summary(people, excluding)).unwrap_or_default());
         let entries = people.iter().map(|(id, person)| {
             let mut row = attended(attendance, id, locale);
             row.insert("name".to_owned(), person.name.clone());
@@ -192,7 +193,8 @@ impl To<'_, '_, '_> {
     fn minutes(&self) -> Form {
         let minutes = Minutes::read(self.fields);
         let frozen = minutes.attendance.get().and_then(|text| serde_json::from_str(text).ok());
-        let mut fields = self.lines(&["period", "kind", "venue", "chair", "recorder", "started_at", "ended_at"]);
+        let mut fields =
+            self.lines(&["period", "kind", "venue", "chair", "recorder", "started_at", "ended_at"]);
         fields.insert("state".to_owned(), state(&minutes.life));
         Form {
             kind: "minutes".to_owned(),
