@@ -124,7 +124,10 @@ fn the_automerge_of_npm_shows_the_same_and_what_is_changed_there_comes_back() {
         assert!(!found.header.contains_key("abstract"));
         let marks = village.phones[i].view(&doc, |v| v.marks(&text)).unwrap();
         let marks: Vec<_> = marks.iter().map(|m| (m.name.as_str(), m.start, m.end)).collect();
-        assert_eq!(marks, [("bold", 3, 12), ("italic", 3, 8)]);
+        let word = expected[..expected.find("thuận").unwrap()].encode_utf16().count();
+        assert_eq!(marks, [("bold", 3, 12), ("italic", 3, 8), ("italic", word, word + 5)]);
+        let venue = village.phones[i].view(&doc, |v| v.get(&path!["venue"])).unwrap();
+        assert_eq!(venue, Some(Value::from("Nhà văn hóa thôn, phòng bên")), "a value, and no text");
         let writer = found.venue.by().unwrap();
         assert_eq!(writer.member, who(RECORDER), "it is the change of whoever took it in");
         let last = village.phones[i].document(&doc, |d| d.history().pop().unwrap()).unwrap();

@@ -34,6 +34,8 @@ const changed = Automerge.change(loaded, { message: "elsewhere" }, (doc) => {
   Automerge.splice(doc, text, at, "420 m".length, "430 m (đo lại)".normalize("NFD"));
   Automerge.splice(doc, text, 0, 0, "🌾 ");
   Automerge.mark(doc, text, { start: 3, end: 8, expand: "after" }, "italic", true);
+  const word = doc.blocks[block].text.indexOf("thuận");
+  Automerge.mark(doc, text, { start: word, end: word + "thuận".length, expand: "after" }, "italic", true);
   doc.venue = "Nhà văn hóa thôn, phòng bên";
   doc.header.place = new Automerge.ImmutableString("Tân Khê");
   delete doc.header.abstract;
