@@ -104,9 +104,9 @@ fn the_automerge_of_npm_shows_the_same_and_what_is_changed_there_comes_back() {
 
     // Meanwhile the recorder goes on writing in the same sentence.
     village.act(RECORDER, &doc, |e, _| {
-        let at = e.view().text(&text).unwrap().find("thuận").unwrap();
+        let at = e.view().text(&text).unwrap().find("hòa thuận").unwrap();
         let at = e.view().text(&text).unwrap()[..at].encode_utf16().count();
-        e.splice_text(&text, at, 0, "đồng ")
+        e.splice_text(&text, at, 0, "rất ")
     });
     let now = Now { mono: Timestamp(90_000_000_000), wall: WallTime(1_796_310_000_000) };
     let back = std::fs::read(&returned).unwrap();
@@ -114,7 +114,8 @@ fn the_automerge_of_npm_shows_the_same_and_what_is_changed_there_comes_back() {
     assert!(taken.change.is_some());
     assert_eq!(taken.left, []);
     village.sync();
-    let expected = format!("🌾 {}", shown.replace("420 m", "430 m (đo lại)").replace("thuận", "đồng thuận"));
+    let expected =
+        format!("🌾 {}", shown.replace("420 m", "430 m (đo lại)").replace("hòa thuận", "rất hòa thuận"));
     for i in 0..3 {
         let found = village.minutes(i, &doc);
         let block = found.outline.block(&block).unwrap();
