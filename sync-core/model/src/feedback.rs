@@ -170,15 +170,11 @@ impl Thread {
                 let Value::Map(entry) = view.get(&path!["threads", id.as_str()])? else { return None };
                 let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
                 let Some(Value::Timestamp(at)) = entry.get("at") else { return None };
-                let (kind, by) = (text("kind")?, text("by")?);
+                let (kind, by, own) = (text("kind")?, text("by")?, authors(&entry));
                 let on_behalf_of = text("on_behalf_of").as_deref().and_then(member);
                 let author = on_behalf_of.or_else(|| member(&by))?;
-                // A thread's own words are its author's, or of who helps: the fold knows both by this key.
                 let mut events = events.remove(&id).unwrap_or_default();
-                let own = [by, author.to_string()];
-                events.iter_mut().for_each(|e| {
-                    e.data.insert(state::BY_AUTHOR.to_owned(), Value::Bool(own.contains(&e.by)));
-                });
+                note_authors(&mut events, &own);
                 let life = lifecycle::fold::<state::FeedbackLife>(&events);
                 let by_id: BTreeMap<&str, &Event> = events.iter().map(|e| (e.id.as_str(), e)).collect();
                 let due = life.counted.iter().rev().find_map(|id| by_id.get(id.as_str())?.text("due"));
@@ -302,7 +298,7 @@ pub fn say(
 /// `reopened`, `withdrawn`, `rated`.
 ///
 /// # Errors
-/// If this device may not.
+/// [`EditError::Refused`] if it would not count; if this device may not, or there is no such thread.
 pub fn step(
     edit: &mut Edit<'_>,
     me: &mut Me,
@@ -310,9 +306,26 @@ pub fn step(
     kind: &str,
     data: &[(&'static str, &str)],
 ) -> Result<String, EditError> {
+    let at = path!["threads", thread];
+    let Some(Value::Map(entry)) = edit.view().get(&at) else { return Err(EditError::NotFound { path: at }) };
+    let own = authors(&entry);
     let mut events = lifecycle::read(&edit.view());
     events.retain(|e| e.text("thread") == Some(thread));
-    let heads = lifecycle::fold::<state::FeedbackLife>(&events).heads;
     let data = data.iter().map(|(key, text)| (*key, Value::from(*text)));
-    lifecycle::write(edit, me, kind, &heads, data.chain([("thread", thread.into())]))
+    let data = data.chain([("thread", thread.into())]);
+    lifecycle::step::<state::FeedbackLife>(edit, me, kind, data, events, |events| note_authors(events, &own))
+}
+
+/// Whose words a thread's are: its author's, and those of who wrote them down.
+fn authors(entry: &BTreeMap<String, Value>) -> Vec<String> {
+    let keys = ["by", "on_behalf_of"].into_iter();
+    keys.filter_map(|key| entry.get(key).and_then(Value::as_str).map(str::to_owned)).collect()
+}
+
+/// Says of events whether the thread's author wrote them.
+fn note_authors(events: &mut [Event], own: &[String]) {
+    for event in events {
+        let by_author = Value::Bool(own.contains(&event.by));
+        event.data.insert(state::BY_AUTHOR.to_owned(), by_author);
+    }
 }

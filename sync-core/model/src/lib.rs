@@ -6,6 +6,7 @@
 pub mod access;
 pub mod amendment;
 pub mod attendance;
+pub mod book;
 pub mod branch;
 pub mod check;
 pub mod client;

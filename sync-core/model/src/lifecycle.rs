@@ -78,6 +78,37 @@ pub fn write(
     Ok(id)
 }
 
+/// Writes an event after those that nothing follows, if it counts there. `events` are the document's, of one thread if it has
+/// several; `annotate` says among their data what the reader of the document says ([`WRONG`], for instance).
+///
+/// # Errors
+/// [`EditError::Refused`] with the reason if it would not count; if this device may not.
+pub fn step<L: Lifecycle>(
+    edit: &mut Edit<'_>,
+    me: &mut Me,
+    kind: &str,
+    data: impl IntoIterator<Item = (&'static str, Value)>,
+    mut events: Vec<Event>,
+    annotate: impl FnOnce(&mut [Event]),
+) -> Result<String, EditError> {
+    let data: Vec<(&'static str, Value)> = data.into_iter().collect();
+    let after = fold::<L>(&events).heads;
+    // Before all others by its id, so that it is found again.
+    events.push(Event {
+        id: String::new(),
+        kind: kind.to_owned(),
+        by: me.key(),
+        at: me.now,
+        after: after.clone(),
+        data: data.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+    });
+    annotate(&mut events);
+    match fold::<L>(&events).not_counted.remove("") {
+        Some(why) => Err(EditError::Refused(format!("{kind} would not count: {why}"))),
+        None => write(edit, me, kind, &after, data),
+    }
+}
+
 /// Reads a document's events; what is none (a newer app's) is passed over.
 pub fn read<D: ReadDoc>(view: &View<'_, D>) -> Vec<Event> {
     let ids = view.keys(&path![EVENTS]).into_iter();

@@ -4,7 +4,7 @@ pub mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinh_core::document::{Edit, EditError, Path, Value};
+use dinh_core::document::{Edit, EditError, Path, ReadDoc, Value, View};
 use dinh_core::gate::rights::{How, Rule, Says, Schema, Seal, Step, Who};
 use dinh_core::path;
 use dinh_proto::ids::{DocId, MemberId};
@@ -262,14 +262,25 @@ fn read_vote(fields: &Fields<'_, '_>, id: String) -> Option<(String, Vote)> {
     Some((motion, Vote { id, method, base, tally, ballots, carried, by, confirmed_by }))
 }
 
-/// What is wrong with the vote that an adoption names. Nothing of it changes later: a count is complete when it is
+/// Says of adoptions what is wrong with the vote that they name. Nothing of it changes later: a count is complete when it is
 /// written down, and who names its key has seen it. Who adopts answers for it as the second person.
-fn wrong_vote(event: &Event, motions: &[Motion]) -> Option<&'static str> {
-    let named = event.text("vote")?;
-    match motions.iter().flat_map(|motion| &motion.votes).find(|vote| vote.id == named) {
-        None => Some("a vote that was written down"),
-        Some(vote) if !vote.carried => Some("a vote that carried"),
-        Some(vote) if vote.by.to_string() == event.by => Some("a count that somebody else wrote down"),
+fn check_votes<D: ReadDoc>(events: &mut [Event], view: &View<'_, D>) {
+    for event in events.iter_mut().filter(|e| e.kind == "adopted") {
+        if let Some(wrong) = wrong_vote(event, view) {
+            event.data.insert(WRONG.to_owned(), wrong.into());
+        }
+    }
+}
+
+fn wrong_vote<D: ReadDoc>(event: &Event, view: &View<'_, D>) -> Option<&'static str> {
+    const MISSING: Option<&str> = Some("a vote that was written down");
+    let Some(Value::Map(vote)) = view.get(&path!["votes", event.text("vote")?]) else { return MISSING };
+    let number = |key: &str| vote.get(key).and_then(count);
+    let (Some(yes), Some(needed)) = (number("yes"), number("needed")) else { return MISSING };
+    match vote.get("by").and_then(Value::as_str) {
+        None => MISSING,
+        Some(_) if yes < needed => Some("a vote that carried"),
+        Some(by) if by == event.by => Some("a count that somebody else wrote down"),
         Some(_) => None,
     }
 }
@@ -312,11 +323,7 @@ impl Minutes {
             keys.map(|key| (key.clone(), fields.string(&path![map, key]))).collect::<BTreeMap<_, _>>()
         };
         let mut events = lifecycle::read(view);
-        for event in events.iter_mut().filter(|e| e.kind == "adopted") {
-            if let Some(wrong) = wrong_vote(event, &motions) {
-                event.data.insert(WRONG.to_owned(), wrong.into());
-            }
-        }
+        check_votes(&mut events, view);
         let life = lifecycle::fold::<state::MinutesLife>(&events);
         let confirmed = view.keys(&path!["confirmed"]).into_iter().map(|block| {
             let who = fields.members(&path!["confirmed", block.as_str()]).collect();
@@ -494,11 +501,41 @@ pub fn choose_count(edit: &mut Edit<'_>, motion: &str, vote: &str) -> Result<(),
     put_register(edit, &path!["chosen_votes", motion], vote)
 }
 
+/// Writes an event of their life.
+///
+/// # Errors
+/// [`EditError::Refused`] if it would not count; if this device may not.
+pub fn step(
+    edit: &mut Edit<'_>,
+    me: &mut Me,
+    kind: &str,
+    data: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Result<String, EditError> {
+    let mut events = lifecycle::read(&edit.view());
+    check_votes(&mut events, &edit.view());
+    let data: Vec<(&'static str, Value)> = data.into_iter().collect();
+    let named = data.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let mut candidate = [Event {
+        id: String::new(),
+        kind: kind.to_owned(),
+        by: me.key(),
+        at: me.now,
+        after: Vec::new(),
+        data: named,
+    }];
+    check_votes(&mut candidate, &edit.view());
+    let [candidate] = candidate;
+    lifecycle::step::<state::MinutesLife>(edit, me, kind, data, events, |events| {
+        if let Some((wrong, event)) = candidate.data.get(WRONG).cloned().zip(events.last_mut()) {
+            event.data.insert(WRONG.to_owned(), wrong);
+        }
+    })
+}
+
 /// Settles a dispute about where the minutes stand.
 ///
 /// # Errors
 /// If this device may not.
 pub fn resolve(edit: &mut Edit<'_>, me: &mut Me, choose: &str) -> Result<String, EditError> {
-    let folded = lifecycle::fold::<state::MinutesLife>(&lifecycle::read(&edit.view()));
-    lifecycle::write(edit, me, RESOLVE, &folded.heads, [("choose", choose.into())])
+    step(edit, me, RESOLVE, [("choose", choose.into())])
 }

@@ -182,8 +182,9 @@ pub fn comment(edit: &mut Edit<'_>, me: &mut Me, new: &NewComment<'_>) -> Result
 /// Asks for a review of a round (`requested`), or says what came of it: `commented`, `returned`, `cleared`.
 ///
 /// # Errors
-/// If this device may not.
+/// [`EditError::Refused`] if it does not follow on what stands; if this device may not.
 pub fn step(edit: &mut Edit<'_>, me: &mut Me, kind: &str, round: u32) -> Result<String, EditError> {
-    let heads = lifecycle::fold::<state::ReviewLife>(&lifecycle::read(&edit.view())).heads;
-    lifecycle::write(edit, me, kind, &heads, [("round", Value::Uint(u64::from(round)))])
+    let events = lifecycle::read(&edit.view());
+    let data = [("round", Value::Uint(u64::from(round)))];
+    lifecycle::step::<state::ReviewLife>(edit, me, kind, data, events, |_| ())
 }

@@ -94,7 +94,7 @@ fn the_forms_say_what_the_real_ones_say() {
 }
 
 const HOSTILE: &str =
-    "<script>alert(1)</script> | `x` {{ 7*7 }} {% raw %} **a** [b](c) &lt; \\ $x$ ![d](e) <!-- # ~~f~~";
+    "<script>alert(1)</script> | `x` {{ 7*191 }} {% raw %} **a** [b](c) &lt; \\ $x$ ![d](e) <!-- # ~~f~~";
 
 #[test]
 fn what_people_write_is_text_in_every_markup() {
@@ -107,7 +107,7 @@ fn what_people_write_is_text_in_every_markup() {
         let form = branch.form(name);
         let html = render(Markup::Html, &form).unwrap();
         forms += 2;
-        assert!(!html.contains("<script") && !html.contains("<!--") && !html.contains("49"), "{name}");
+        assert!(!html.contains("<script") && !html.contains("<!--") && !html.contains("1337"), "{name}");
         let count = html.matches(&shown_once).count();
         assert!(count > 0 || name == "index", "{name}: {html}");
         seen += count;

@@ -4,7 +4,9 @@ pub mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinh_core::document::{ChangeHash, Document, DocumentError, Edit, EditError, Patch, Prop, Value};
+use dinh_core::document::{
+    ChangeHash, Document, DocumentError, Edit, EditError, Patch, Prop, ReadDoc, Value, View,
+};
 use dinh_core::gate::rights::{How, Rule, Says, Schema, Seal, Step, Who};
 use dinh_core::path;
 use dinh_proto::ids::MemberId;
@@ -161,11 +163,7 @@ impl Resolution {
         let view = fields.view();
         let mut events = lifecycle::read(view);
         let number = fields.string(&path!["number"]);
-        let given =
-            |event: &Event| number.all().iter().any(|w| Some(w.value.as_str()) == event.text("number"));
-        for event in events.iter_mut().filter(|e| e.kind == "issued" && !given(e)) {
-            event.data.insert(WRONG.to_owned(), "the number that it was given".into());
-        }
+        check_numbers(&mut events, &numbers(view));
         let life = lifecycle::fold::<state::ResolutionLife>(&events);
         let counted: BTreeSet<&str> = life.counted.iter().map(String::as_str).collect();
         let rounds =
@@ -348,15 +346,32 @@ pub fn issue(edit: &mut Edit<'_>, me: &mut Me, number: &str, date: &str) -> Resu
 /// Writes an event of its life.
 ///
 /// # Errors
-/// If this device may not.
+/// [`EditError::Refused`] if it would not count; if this device may not.
 pub fn step(
     edit: &mut Edit<'_>,
     me: &mut Me,
     kind: &str,
     data: impl IntoIterator<Item = (&'static str, Value)>,
 ) -> Result<String, EditError> {
-    let heads = lifecycle::fold::<state::ResolutionLife>(&lifecycle::read(&edit.view())).heads;
-    lifecycle::write(edit, me, kind, &heads, data)
+    let events = lifecycle::read(&edit.view());
+    let numbers = numbers(&edit.view());
+    lifecycle::step::<state::ResolutionLife>(edit, me, kind, data, events, |events| {
+        check_numbers(events, &numbers);
+    })
+}
+
+/// The numbers that stand in the document.
+fn numbers<D: ReadDoc>(view: &View<'_, D>) -> Vec<String> {
+    let all = view.conflicts(&path!["number"]).into_iter();
+    all.filter_map(|c| c.value.as_str().map(str::to_owned)).collect()
+}
+
+/// Who issues a resolution gives it its number in the same act.
+fn check_numbers(events: &mut [Event], numbers: &[String]) {
+    let given = |event: &Event| numbers.iter().any(|n| Some(n.as_str()) == event.text("number"));
+    for event in events.iter_mut().filter(|e| e.kind == "issued" && !given(e)) {
+        event.data.insert(WRONG.to_owned(), "the number that it was given".into());
+    }
 }
 
 /// What is to be done.

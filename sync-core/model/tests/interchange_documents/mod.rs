@@ -9,7 +9,7 @@ use dinh_model::attendance::{self, Mark, Way};
 use dinh_model::digest::{self, Month};
 use dinh_model::feedback::{self, NewThread};
 use dinh_model::field::{Fields, Writers as FieldWriters};
-use dinh_model::index::{self, Purpose};
+use dinh_model::index::{self, Entry, Purpose};
 use dinh_model::interchange::form::{Form, Locale};
 use dinh_model::minutes::{self, Count, Kind, NewMinutes};
 use dinh_model::outline::{self, Put};
@@ -18,7 +18,7 @@ use dinh_model::review::{self, NewComment, Severity};
 use dinh_model::roster::{self, Person, Source, Standing};
 use dinh_model::vote::{self, Ballots, Exclusion, Method, Tally, Threshold};
 use dinh_model::votebox::{self, Choice};
-use dinh_model::{lifecycle, notice, task};
+use dinh_model::{notice, task};
 use dinh_proto::charter::record::{Audience, Role, Writers};
 use dinh_proto::ids::{DocId, MemberId};
 use serde_json::Value as Json;
@@ -302,11 +302,7 @@ impl Branch {
             ("consulting", &round[..]),
         ] {
             let data: Vec<(&'static str, Value)> = data.iter().map(|(k, v)| (*k, Value::from(*v))).collect();
-            self.village.act(SECRETARY, &doc, |e, me| {
-                let heads =
-                    lifecycle::fold::<resolution::state::ResolutionLife>(&lifecycle::read(&e.view())).heads;
-                lifecycle::write(e, me, kind, &heads, data).map(|_| ())
-            });
+            self.village.act(SECRETARY, &doc, |e, me| resolution::step(e, me, kind, data));
         }
     }
 
@@ -391,8 +387,9 @@ impl Branch {
         let doc = self.create("index", &index::SCHEMA);
         let listed = self.documents["minutes"].to_string();
         self.village.act(SECRETARY, &doc, |e, me| {
-            index::create(e, Purpose::Branch)?;
-            index::list(e, me, &listed, "dinh.minutes/1", Some("2026-12"), Some("regular"))
+            index::create(e, Purpose::Branch, None)?;
+            let (period, kind) = (Some("2026-12"), Some("regular"));
+            index::list(e, me, &listed, &Entry { schema: "dinh.minutes/1", period, kind, of: None })
         });
     }
 

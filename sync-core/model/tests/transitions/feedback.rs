@@ -2,13 +2,13 @@
 
 use dinh_core::path;
 use dinh_core::replica::ReplicaError;
-use dinh_model::feedback::state::State;
+use dinh_model::feedback::state::{FeedbackLife, State};
 use dinh_model::feedback::{self, Kind, NewThread, SCHEMA};
 use dinh_model::lifecycle::Folded;
 use dinh_proto::charter::record::Writers;
 
 use crate::common::*;
-use crate::village::{SECRETARY, Village};
+use crate::village::{SECRETARY, Village, raw_step};
 use State::{
     Acknowledged, Answered, Closed, Declined, Forwarded, InProgress, Reopened, Submitted, Withdrawn,
 };
@@ -66,8 +66,9 @@ impl Life for F {
     }
 
     fn write(v: &mut Village, i: usize, at: &Place, kind: &str, data: Data) -> Result<String, ReplicaError> {
-        let data: Vec<_> = data.iter().map(|(key, value)| (*key, value.as_str().unwrap())).collect();
-        v.try_act(i, &at.doc, |e, me| feedback::step(e, me, &at.thread, kind, &data))
+        let thread = ("thread", at.thread.as_str().into());
+        let data = data.into_iter().chain([thread]).collect();
+        v.try_act(i, &at.doc, |e, me| raw_step::<FeedbackLife>(e, me, kind, data))
     }
 
     fn life(v: &mut Village, i: usize, at: &Place) -> Folded<State> {

@@ -7,12 +7,12 @@ use dinh_core::path;
 use dinh_core::replica::ReplicaError;
 use dinh_model::lifecycle::{Folded, NotYet};
 use dinh_model::outline::{self, Put};
-use dinh_model::resolution::state::State;
+use dinh_model::resolution::state::{ResolutionLife, State};
 use dinh_model::resolution::{self, NOTICE_MS, SCHEMA};
 use dinh_proto::charter::record::Writers;
 
 use crate::common::*;
-use crate::village::{RECORDER, SECRETARY, Village, who};
+use crate::village::{RECORDER, SECRETARY, Village, raw_step, who};
 use State::{
     Adopted, CommitteeReview, Completed, Consulting, Deferred, Drafting, InForce, Issued, Rejected, Revoked,
     Superseded, Tabled, Withdrawn,
@@ -79,7 +79,7 @@ impl Life for R {
             if kind == "issued" && e.view().get(&path!["number"]).is_none() && i != LENIENT {
                 e.put(&path!["number"], "23")?;
             }
-            resolution::step(e, me, kind, data)
+            raw_step::<ResolutionLife>(e, me, kind, data)
         })
     }
 

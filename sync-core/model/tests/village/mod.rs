@@ -7,7 +7,7 @@ mod small_relay;
 
 use std::collections::BTreeSet;
 
-use dinh_core::document::{Edit, EditError};
+use dinh_core::document::{Edit, EditError, Value};
 use dinh_core::gate::rights::Schema;
 use dinh_core::replica::{Now, Replica, ReplicaConfig, ReplicaError};
 use dinh_core::store::MemoryStore;
@@ -15,7 +15,7 @@ use dinh_model::attendance::Attendance;
 use dinh_model::feedback::Thread;
 use dinh_model::field::{Fields, Writers as FieldWriters};
 use dinh_model::index::Index;
-use dinh_model::lifecycle::{RESOLVE, Status};
+use dinh_model::lifecycle::{self, Lifecycle, RESOLVE, Status};
 use dinh_model::me::Me;
 use dinh_model::minutes::{self, Minutes};
 use dinh_model::outline::{self, Outline};
@@ -53,6 +53,20 @@ fn opened(i: usize, knows_the_rules: bool) -> Replica<MemoryStore> {
     let config = ReplicaConfig { schemas, ..ReplicaConfig::default() };
     let seed = [i as u8 + 1; 32];
     Replica::open(MemoryStore::new(), DeviceKey::from_seed(&seed), config, seed).unwrap()
+}
+
+/// An event as an app without the commands' checks writes it: of a thread, if its data names one.
+pub(crate) fn raw_step<L: Lifecycle>(
+    edit: &mut Edit<'_>,
+    me: &mut Me,
+    kind: &str,
+    data: Vec<(&'static str, Value)>,
+) -> Result<String, EditError> {
+    let mut events = lifecycle::read(&edit.view());
+    let thread = data.iter().find(|(key, _)| *key == "thread").and_then(|(_, id)| id.as_str());
+    events.retain(|event| thread.is_none() || event.text("thread") == thread);
+    let heads = lifecycle::fold::<L>(&events).heads;
+    lifecycle::write(edit, me, kind, &heads, data)
 }
 
 impl Village {
