@@ -15,6 +15,7 @@ use dinh_core::path;
 use dinh_proto::ids::MemberId;
 use serde::{Deserialize, Serialize};
 
+use crate::check::refuse_classified;
 use crate::field::{Fields, member};
 use crate::lifecycle::{self, Event, Folded};
 use crate::me::Me;
@@ -278,6 +279,7 @@ pub fn say(
     language: &str,
     on_behalf_of: Option<&MemberId>,
 ) -> Result<String, EditError> {
+    refuse_classified(text)?;
     edit.view().hydrate(&path!["threads", thread, "kind"])?;
     let id = me.new_id();
     let mut fields = BTreeMap::from([

@@ -10,6 +10,7 @@ use dinh_core::path;
 use dinh_proto::ids::{DocId, MemberId};
 use serde::{Deserialize, Serialize};
 
+use crate::check::{CLASSIFICATIONS, refuse_classified};
 use crate::field::{Fields, Register, count, member, put_register};
 use crate::lifecycle::{self, Event, Folded, NotYet, RESOLVE, WRONG};
 use crate::me::Me;
@@ -22,6 +23,7 @@ const WRITERS: Who = Who::RECORDER.or(Who::OFFICERS);
 /// What a seal freezes.
 const FROZEN: &[&str] = &[
     "schema",
+    "classification",
     "header",
     "meeting",
     "period",
@@ -56,6 +58,9 @@ pub static SCHEMA: Schema = Schema {
         Rule::new(&[Step::Key("meeting")], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("period")], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("seal"), Step::Rest], Who::OFFICERS, How::Once),
+        // What is above that is on no device with a network.
+        Rule::new(&[Step::Key("classification")], WRITERS, How::Free).saying(Says::OneOf(&CLASSIFICATIONS)),
+        Rule::new(&[Step::Key("classification")], Who::NOBODY, How::Once),
         Rule::new(&[Step::Key("chair")], Who::OFFICERS, How::Free),
         Rule::new(&[Step::Key("quality"), Step::Rest], Who::OFFICERS, How::Free),
         // Made with the document and never again: who put an empty one in its place would hide all that is in it.
@@ -401,6 +406,8 @@ pub fn create(edit: &mut Edit<'_>, new: &NewMinutes<'_>) -> Result<(), EditError
     edit.put(&path!["period"], new.period)?;
     edit.put(&path!["kind"], new.kind.name())?;
     edit.put(&path!["language"], "vi")?;
+    edit.put(&path!["classification"], CLASSIFICATIONS[0])?;
+    new.header.iter().try_for_each(|(_, text)| refuse_classified(text))?;
     MAPS.iter().try_for_each(|map| edit.put_map(&path![*map]))?;
     new.header.iter().try_for_each(|(key, text)| edit.put(&path!["header", *key], *text))
 }

@@ -16,6 +16,7 @@ use dinh_proto::ids::MemberId;
 use fractional_index::FractionalIndex;
 use serde::Serialize;
 
+use crate::check::refuse_classified;
 use crate::field::{Fields, Register, put_register};
 use crate::me::Me;
 
@@ -208,6 +209,7 @@ pub fn add_section(
     heading: &str,
     put: Put<'_>,
 ) -> Result<String, EditError> {
+    refuse_classified(heading)?;
     let order = order_at(&edit.view(), SECTIONS, None, put);
     let id = me.new_id();
     let fields = [("heading".to_owned(), Value::text(heading)), ("order".to_owned(), order.into())];
@@ -228,6 +230,7 @@ pub fn add_block(
     speaker: Option<&MemberId>,
     put: Put<'_>,
 ) -> Result<String, EditError> {
+    refuse_classified(text)?;
     edit.view().hydrate(&path![SECTIONS, section, "order"])?;
     let order = order_at(&edit.view(), BLOCKS, Some(section), put);
     let id = me.new_id();

@@ -10,6 +10,7 @@ use dinh_core::path;
 use dinh_proto::ids::MemberId;
 use serde::{Deserialize, Serialize};
 
+use crate::check::refuse_classified;
 use crate::field::{Fields, Register, member};
 use crate::lifecycle::{self, Folded};
 use crate::me::Me;
@@ -160,6 +161,7 @@ pub struct NewComment<'a> {
 /// # Errors
 /// If this device may not.
 pub fn comment(edit: &mut Edit<'_>, me: &mut Me, new: &NewComment<'_>) -> Result<String, EditError> {
+    refuse_classified(new.text)?;
     let id = me.new_id();
     let mut fields = BTreeMap::from([
         ("by".to_owned(), Value::from(me.key())),

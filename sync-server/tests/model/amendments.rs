@@ -4,12 +4,13 @@ use dinh_core::document::Value;
 use dinh_core::path;
 use dinh_model::access::{act, read};
 use dinh_model::amendment::{self, Relation};
+use dinh_model::book::{self, Page};
 use dinh_model::branch::{self, Standing};
 use dinh_model::index::Entry;
 use dinh_model::lifecycle::Status;
 use dinh_model::resolution::state::State;
 use dinh_model::resolution::{self, Resolution, SCHEMA};
-use dinh_model::seal::{self, NewSeal, Seal};
+use dinh_model::seal::Seal;
 use dinh_proto::charter::record::{Role, Writers};
 use dinh_proto::ids::DocId;
 
@@ -41,7 +42,7 @@ fn step(net: &mut Net, doc: &DocId, kind: &str, data: &[(&'static str, &str)]) {
 }
 
 /// From the draft to being in force, sealed.
-fn enact(net: &mut Net, doc: &DocId, number: &str) -> Seal {
+fn enact(net: &mut Net, standing: &Standing, doc: &DocId, number: &str) -> Seal {
     for (kind, data) in [
         ("committee_review", &[][..]),
         ("consulting", &[("heads", "1")]),
@@ -56,11 +57,9 @@ fn enact(net: &mut Net, doc: &DocId, number: &str) -> Seal {
     let data = voted.into_iter().chain(numbers);
     act(net.p(SECRETARY), NOW, doc, None, |e, me| resolution::step(e, me, "adopted", data)).unwrap();
     act(net.p(SECRETARY), NOW, doc, None, |e, me| resolution::issue(e, me, number, "2026-12-05")).unwrap();
-    let heads = net.p(SECRETARY).document(doc, |d| d.heads()).unwrap();
-    let name = doc.to_string();
-    let new =
-        NewSeal { document: &name, schema: &SCHEMA, heads: &heads, number: Some(number), previous: &[] };
-    let seal = act(net.p(SECRETARY), NOW, doc, None, |e, me| seal::seal(e, me, &new)).unwrap().0;
+    let early = format!("{:?}", read(net.p(SECRETARY), doc, Resolution::read).unwrap().may_seal());
+    assert_eq!(early, "Ok(())");
+    let seal = book::seal(net.p(SECRETARY), NOW, &standing.members, doc).unwrap();
     step(net, doc, "in_force", &[]);
     net.tend();
     seal
@@ -70,7 +69,7 @@ fn enact(net: &mut Net, doc: &DocId, number: &str) -> Seal {
 fn a_sealed_resolution_is_followed_by_another_one() {
     let (mut net, standing) = branch();
     let (old, new) = (draft(&mut net, &standing, "2026-12"), draft(&mut net, &standing, "2027-01"));
-    let seal = enact(&mut net, &old, "23");
+    let seal = enact(&mut net, &standing, &old, "23");
     // In the sealed one nothing changes, not by its maker either.
     let changed = act(net.p(SECRETARY), NOW, &old, None, |e, _| e.put(&path!["header", "abstract"], "khác"));
     assert!(changed.unwrap_err().to_string().contains("sealed"));
@@ -81,7 +80,7 @@ fn a_sealed_resolution_is_followed_by_another_one() {
     .unwrap();
     let early = amendment::follow(net.p(SECRETARY), NOW, &old, &new).unwrap_err().to_string();
     assert!(early.contains("not sealed yet"), "{early}");
-    let new_seal = enact(&mut net, &new, "24");
+    let new_seal = enact(&mut net, &standing, &new, "24");
     let wrong = amendment::follow(net.p(SECRETARY), NOW, &new, &old).unwrap_err().to_string();
     assert!(wrong.contains("does not say"), "{wrong}");
     amendment::follow(net.p(SECRETARY), NOW, &old, &new).unwrap();
@@ -95,6 +94,26 @@ fn a_sealed_resolution_is_followed_by_another_one() {
             (Relation::Supersedes, seal.hash().as_str())
         );
     }
+    // The book: each seal names the one before.
+    assert_eq!((new_seal.previous.clone(), seal.previous.len()), (vec![seal.hash()], 0));
+    for i in [SECRETARY, DEPUTY] {
+        let mut book = book::check(net.p(i), &standing.members).unwrap();
+        book.sort_by_key(|(doc, _)| *doc == new);
+        assert_eq!(book, [(old, Page::Valid), (new, Page::Valid)], "phone {i}");
+    }
+    // A page for a document that has no seal.
+    let unsealed = draft(&mut net, &standing, "2027-02");
+    let refused = book::seal(net.p(SECRETARY), NOW, &standing.members, &unsealed).unwrap_err().to_string();
+    assert!(refused.contains("it is Drafting"), "{refused}");
+    let page =
+        [("hash".to_owned(), Value::from("11")), ("previous".to_owned(), Value::List(vec!["22".into()]))];
+    let at = path!["seals", unsealed.to_string()];
+    act(net.p(SECRETARY), NOW, &standing.members.index, None, |e, _| e.put(&at, Value::Map(page.into())))
+        .unwrap();
+    net.tend();
+    let book = book::check(net.p(DEPUTY), &standing.members).unwrap();
+    assert_eq!(book.len(), 3);
+    assert!(book.contains(&(unsealed, Page::Incomplete)), "{book:?}");
     // What it says it does is sealed with it.
     let changed = act(net.p(SECRETARY), NOW, &new, None, |e, _| {
         amendment::amend(e, "another", &new_seal.hash(), Relation::Revokes)

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use dinh_core::client::{Client, ClientConfig, RelayUrl, StoreKey};
 use dinh_core::replica::LinkState;
 use dinh_model::attendance::{self, Mark};
+use dinh_model::book::{self, Page};
 use dinh_model::branch::{self, Standing};
 use dinh_model::client::Documents;
 use dinh_model::field::{Fields, Writers};
-use dinh_model::index::{self, Entry, Index};
+use dinh_model::index::Entry;
 use dinh_model::late::{self, Proposal};
 use dinh_model::lifecycle::Status;
 use dinh_model::minutes::{self, Count, Kind, Minutes, NewMinutes};
@@ -21,7 +22,7 @@ use dinh_model::outline::{self, Outline, Put};
 use dinh_model::resolution::state::State;
 use dinh_model::resolution::{self, NewAssignment, OPEN_SCHEMA, Resolution, Voted, heads_text};
 use dinh_model::roster::{self, Person, Roster, Source};
-use dinh_model::seal::{self, NewSeal, Seal, Verified};
+use dinh_model::seal::{self, Seal, Verified};
 use dinh_model::vote::{self, Exclusion, Method, Tally, Threshold};
 use dinh_proto::charter::record::{Role, Writers as MayWrite};
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
@@ -322,23 +323,11 @@ impl Hall {
         let a = self.documents("A").clone();
         let given = number.to_owned();
         a.act(self.resolution, move |e, me| resolution::issue(e, me, &given, "2026-12-05")).await.unwrap();
-        let index = a.read(self.standing.members.index, Index::read).await.unwrap();
-        let heads = a.document(self.resolution, |d| d.heads()).await.unwrap();
-        let (name, number) = (self.resolution.to_string(), number.to_owned());
-        let sealed = a.act(self.resolution, move |e, me| {
-            let new = NewSeal {
-                document: &name,
-                schema: &OPEN_SCHEMA,
-                heads: &heads,
-                number: Some(&number),
-                previous: &index.last_seals(),
-            };
-            seal::seal(e, me, &new)
-        });
-        let sealed = sealed.await.unwrap();
         self.text_at_seal = self.read("A").await.outline.plain();
-        let entered = sealed.clone();
-        a.act(self.standing.members.index, move |e, _| index::enter_seal(e, &entered)).await.unwrap();
+        let (members, doc) = (self.standing.members, self.resolution);
+        let sealed = a.run(move |r, now| book::seal(r, now, &members, &doc)).await.unwrap();
+        // Once more finds it sealed.
+        assert_eq!(a.run(move |r, now| book::seal(r, now, &members, &doc)).await.unwrap(), sealed);
         self.seal = Some(sealed);
     }
 
@@ -461,6 +450,9 @@ async fn check_sealed(hall: &Hall, expect: &Json) {
         let (verified, text) = hall.sealed(&documents).await;
         assert_eq!(verified, Verified::Valid, "{name}");
         assert_eq!(text, hall.text_at_seal, "{name}: the sealed text, byte for byte");
+        let (members, doc) = (hall.standing.members, hall.resolution);
+        let book = documents.run(move |r, _| book::check(r, &members)).await.unwrap();
+        assert_eq!(book, [(doc, Page::Valid)], "{name}");
         let late = hall.late(&documents).await;
         let wanted = &expect["late_edits"][0];
         assert_eq!(late.len(), 1, "{name}: {late:?}");

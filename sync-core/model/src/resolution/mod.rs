@@ -12,6 +12,7 @@ use dinh_core::path;
 use dinh_proto::ids::MemberId;
 use serde::Serialize;
 
+use crate::check::{CLASSIFICATIONS, refuse_classified};
 use crate::field::{Fields, Register, put_register};
 use crate::lifecycle::{self, Event, Folded, NotYet, WRONG};
 use crate::me::Me;
@@ -24,6 +25,7 @@ use crate::vote::Threshold;
 /// What a seal freezes.
 const FROZEN: &[&str] = &[
     "schema",
+    "classification",
     "header",
     "period",
     "kind",
@@ -49,6 +51,9 @@ macro_rules! rules {
             Rule::new(&[Step::Key("schema")], Who::CREATOR, How::Once),
             Rule::new(&[Step::Key("period")], Who::CREATOR, How::Once),
             Rule::new(&[Step::Key("seal"), Step::Rest], Who::OFFICERS, How::Once),
+            // What is above that is on no device with a network.
+            Rule::new(&[Step::Key("classification")], KEEPERS, How::Free).saying(Says::OneOf(&CLASSIFICATIONS)),
+            Rule::new(&[Step::Key("classification")], Who::NOBODY, How::Once),
             $($text,)*
             // Made with the document and never again: who put an empty one in its place would hide all that is in it.
             Rule::new(&[Step::Key(SECTIONS)], Who::CREATOR, How::Once),
@@ -293,6 +298,8 @@ pub fn create(
     edit.put(&path!["schema"], schema.name)?;
     edit.put(&path!["period"], period)?;
     edit.put(&path!["language"], "vi")?;
+    edit.put(&path!["classification"], CLASSIFICATIONS[0])?;
+    header.iter().try_for_each(|(_, text)| refuse_classified(text))?;
     MAPS.iter().try_for_each(|map| edit.put_map(&path![*map]))?;
     header.iter().try_for_each(|(key, text)| edit.put(&path!["header", *key], *text))
 }
