@@ -1,5 +1,6 @@
 //! Minutes of a meeting: what was said and decided, written by the recorder, adopted by the branch, sealed.
 
+pub mod parts;
 pub mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -235,6 +236,8 @@ pub struct Minutes {
     pub confirmed: BTreeMap<String, BTreeSet<MemberId>>,
     /// What was voted on.
     pub motions: Vec<Motion>,
+    /// Agenda, guests, assignments, quality.
+    pub parts: parts::Parts,
     /// Decisions, by key.
     pub decisions: BTreeMap<String, String>,
     /// The numbers of those who were there, frozen at the reading back: a document of the model `attendance::Summary`, as JSON.
@@ -346,6 +349,7 @@ impl Minutes {
             outline: Outline::read(fields),
             confirmed: confirmed.collect(),
             motions,
+            parts: parts::Parts::read(fields),
             decisions: view
                 .keys(&path!["decisions"])
                 .into_iter()
