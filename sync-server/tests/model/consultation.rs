@@ -154,7 +154,7 @@ fn what_members_and_reviewers_say_reaches_the_next_round() {
     consultation::take_back(net.p(SECRETARY), NOW, &branch, &draft).unwrap();
     net.tend();
     let mended = ROAD.replace("20/12", "25/12");
-    assert_eq!(text(&mut net, DEPUTY, &draft), [mended.clone()]);
+    assert_eq!(text(&mut net, DEPUTY, &draft), std::slice::from_ref(&mended));
     assert_eq!(resolution(&mut net, DEPUTY, &draft).life.status, Status::In(State::Drafting));
     // The committee goes on; the branch does not see it until the next round. Two of the committee write at the same time.
     net.off(DEPUTY);
