@@ -48,6 +48,7 @@ const FROZEN: &[&str] = &[
     "assignments",
     "quality",
     "attendance",
+    "documents_used",
     crate::amendment::AMENDS,
 ];
 
@@ -95,7 +96,8 @@ pub static SCHEMA: Schema = Schema {
 };
 
 /// The maps that are made with the document.
-const MAPS: [&str; 18] = [
+const MAPS: [&str; 19] = [
+    "documents_used",
     "header",
     "guests",
     "agenda",

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::attendance::Summary;
 use crate::check::refuse_classified;
-use crate::field::{Fields, Register, count, put_register};
+use crate::field::{Fields, Register, count, member, put_register};
 use crate::me::Me;
 use crate::outline::{Put, order_at, place};
 use crate::resolution::{self, Assignment, NewAssignment};
@@ -43,6 +43,31 @@ pub struct Guest {
     pub body: String,
 }
 
+/// A document that the meeting had before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Used {
+    /// Its key.
+    pub id: String,
+    /// What it is called.
+    pub title: String,
+    /// Which, and at which heads (see [`heads_text`](crate::resolution::heads_text)), if it is one of the branch's.
+    pub document: Option<(String, String)>,
+}
+
+/// Somebody who answers for the minutes. The device's signature is the change's own; it is not a legal digital signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Signature {
+    /// Its key.
+    pub id: String,
+    /// As what: `chair`, `recorder`.
+    pub role: String,
+    /// Who.
+    #[serde(skip)]
+    pub by: MemberId,
+    /// When, by that device's clock: milliseconds since 1970.
+    pub at: i64,
+}
+
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Parts {
@@ -52,6 +77,10 @@ pub struct Parts {
     pub guests: Vec<Guest>,
     /// Who does what by when, by key.
     pub assignments: Vec<Assignment>,
+    /// What lay before the meeting, by key.
+    pub documents_used: Vec<Used>,
+    /// Who signed, by key.
+    pub signatures: Vec<Signature>,
     /// Points by criterion.
     pub quality: BTreeMap<String, Register<u32>>,
 }
@@ -74,11 +103,24 @@ impl Parts {
             };
             Guest { name: text("name"), post: text("post"), body: text("body"), id }
         };
+        let used = |id: String| {
+            let text = |key: &str| fields.string(&path!["documents_used", id.as_str(), key]).get().cloned();
+            let (title, document) = (text("title").unwrap_or_default(), text("document").zip(text("heads")));
+            Used { title, document, id }
+        };
+        let signature = |id: String| {
+            let Value::Map(entry) = view.get(&path!["signatures", id.as_str()])? else { return None };
+            let Some(Value::Timestamp(at)) = entry.get("at") else { return None };
+            let text = |key: &str| entry.get(key).and_then(Value::as_str);
+            Some(Signature { role: text("role")?.to_owned(), by: member(text("by")?)?, at: *at, id })
+        };
         let quality = view.keys(&path!["quality"]).into_iter();
         Self {
             agenda,
             guests: view.keys(&path!["guests"]).into_iter().map(guest).collect(),
             assignments: Assignment::read_all(fields),
+            documents_used: view.keys(&path!["documents_used"]).into_iter().map(used).collect(),
+            signatures: view.keys(&path!["signatures"]).into_iter().filter_map(signature).collect(),
             quality: quality
                 .map(|key| (key.clone(), fields.register(&path!["quality", key], count)))
                 .collect(),
@@ -144,6 +186,41 @@ pub fn add_decision(
         fields.insert("vote".to_owned(), vote.into());
     }
     edit.put(&path!["decisions", id.as_str()], Value::Map(fields))?;
+    Ok(id)
+}
+
+/// Notes a document that lies before the meeting. `document`: its id and heads, if it is one of the branch's. Returns its key.
+///
+/// # Errors
+/// If this device may not.
+pub fn add_document_used(
+    edit: &mut Edit<'_>,
+    me: &mut Me,
+    title: &str,
+    document: Option<(&str, &str)>,
+) -> Result<String, EditError> {
+    let id = me.new_id();
+    let mut fields = BTreeMap::from([("title".to_owned(), Value::from(title))]);
+    if let Some((document, heads)) = document {
+        fields.insert("document".to_owned(), document.into());
+        fields.insert("heads".to_owned(), heads.into());
+    }
+    edit.put(&path!["documents_used", id.as_str()], Value::Map(fields))?;
+    Ok(id)
+}
+
+/// Signs, as chair or recorder. Also after the seal: it is not frozen.
+///
+/// # Errors
+/// If this device may not.
+pub fn sign(edit: &mut Edit<'_>, me: &mut Me, role: &str) -> Result<String, EditError> {
+    let id = me.new_id();
+    let fields = [
+        ("role".to_owned(), Value::from(role)),
+        ("by".to_owned(), me.key().into()),
+        ("at".to_owned(), Value::Timestamp(me.now)),
+    ];
+    edit.put(&path!["signatures", id.as_str()], Value::Map(fields.into()))?;
     Ok(id)
 }
 
