@@ -7,6 +7,7 @@ use dinh_core::document::{Edit, EditError, Path, Value};
 use dinh_core::gate::rights::{How, Rule, Schema, Step, Who};
 use dinh_core::path;
 use dinh_proto::ids::MemberId;
+use dinh_text::sort::name_key;
 use serde::{Deserialize, Serialize};
 
 use crate::field::{Fields, Register, put_register};
@@ -158,6 +159,14 @@ impl Roster {
     #[must_use]
     pub fn shown(&self) -> BTreeMap<MemberId, Person> {
         self.people.iter().filter_map(|(id, person)| Some((*id, person.get()?.clone()))).collect()
+    }
+
+    /// The same in the order of a Vietnamese list: by given name, then the rest of the name.
+    #[must_use]
+    pub fn by_name(&self) -> Vec<(MemberId, Person)> {
+        let mut people: Vec<(MemberId, Person)> = self.shown().into_iter().collect();
+        people.sort_by_cached_key(|(id, person)| (name_key(&person.name), *id));
+        people
     }
 }
 

@@ -270,6 +270,11 @@ fn attendance_is_the_recorders_and_checking_in_twice_is_once() {
     village.sync();
     let found = village.attendance(MEMBER, &doc);
     assert!(!found.entries[&who(LATE)].mark.is_contested());
+    let names: Vec<String> =
+        village.roster(MEMBER, &list).by_name().into_iter().map(|(_, person)| person.name).collect();
+    let by_given_name =
+        ["Nông Thị Hạnh", "Trần Quốc Hưng", "Lương Thị Mai", "Hoàng Văn Thiết", "Vi Thị Thơm"];
+    assert_eq!(names, by_given_name);
     let people = village.roster(MEMBER, &list).shown();
     assert_eq!(people.len(), 5);
     let summary = found.summary(&people, &Exclusion::ORDINARY.into());
