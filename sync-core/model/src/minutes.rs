@@ -1,6 +1,7 @@
 //! Minutes of a meeting: what was said and decided, written by the recorder, adopted by the branch, sealed.
 
 pub mod state;
+pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
