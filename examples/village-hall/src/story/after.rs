@@ -1,0 +1,112 @@
+//! After the evening: the number, the seals, the tasks; and the phone that comes back three days late.
+
+use dinh_model::feedback::Kind;
+
+use super::{LATE, LinkEvent, Show, Writer, each, text, to_upper};
+use crate::act::{Act, Doc, Field, NewTask, NewThread, Room};
+
+impl Writer<'_> {
+    pub(super) fn after(&mut self) {
+        self.leave();
+        self.sealing();
+        self.tasks();
+        self.three_days_late();
+    }
+
+    fn sealing(&mut self) {
+        let chair = self.chair();
+        self.say(
+            "+2 08:00",
+            "Bí thư lấy số, ký, niêm phong Nghị quyết và biên bản, ghi vào sổ của chi bộ.",
+            "Number and date; the resolution and the minutes are sealed, one after the other, and entered into the branch's book.",
+        );
+        let date = Field::Text("2026-12-05".into());
+        let field = vec!["header".to_owned(), "doc_date".to_owned()];
+        self.act("+2 08:01", chair, Act::Set { doc: Doc::Resolution, field, value: date });
+        self.act("+2 08:02", chair, Act::Number { line: "resolution 2025-2027".into() });
+        self.act("+2 08:03", chair, Act::Seal { doc: Doc::Resolution });
+        let issued = [("number", "01"), ("date", "2026-12-05")];
+        self.step("+2 08:04", chair, Doc::Resolution, "issued", &issued, None);
+        self.step("+2 08:05", chair, Doc::Resolution, "in_force", &[], None);
+        self.act("+2 08:10", chair, Act::Seal { doc: Doc::Minutes });
+        self.step("+2 08:11", chair, Doc::Minutes, "signed", &[], None);
+        self.converge("+2 08:15", true);
+        let (block, words) = (self.id("r2b1"), " [Sửa sau khi niêm phong.]".to_owned());
+        self.attempt("+2 08:20", chair, Act::Clause { doc: Doc::Resolution, block, text: words });
+        let (block, words) = (self.id("s4b8"), " [Sửa sau khi niêm phong.]".to_owned());
+        self.attempt("+2 08:20", self.recorder(), Act::Clause { doc: Doc::Minutes, block, text: words });
+    }
+
+    fn tasks(&mut self) {
+        let chair = self.chair();
+        let mut owners_of = Vec::new();
+        for given in each(&self.fixtures.resolution["assignments"].clone()) {
+            let name = format!("task-{}", text(&given["id"]));
+            let new = self.make(&name, "+2 09:00");
+            let of = |key: &str| text(&given[key]).to_owned();
+            let owners: Vec<String> = each(&given["owners"]).map(|id| text(id).to_owned()).collect();
+            let due = if given["id"] == "t1" { "2026-12-10".to_owned() } else { of("due") };
+            let task =
+                NewTask { new, task: of("task"), owners: owners.clone(), quantity: of("quantity"), due };
+            self.act("+2 09:00", chair, Act::GiveTask { task });
+            owners_of.push((name, owners));
+        }
+        self.act("+2 09:10", chair, Act::UpdateDigest);
+        self.converge("+2 12:00", true);
+        self.show("+2 12:00", Show::Seals);
+        self.show("+2 12:00", Show::Digest);
+        for (name, owners) in owners_of {
+            let phones: Vec<usize> = owners.iter().filter_map(|id| self.phone(id)).collect();
+            for phone in phones {
+                let new = self.make("", "+2 18:00");
+                let words = format!("Đ/c {} đã bắt đầu, {name}.", self.cast.short_name(phone));
+                self.act(
+                    "+2 18:00",
+                    phone,
+                    Act::Progress { new, task: self.id(&name), percent: 10, text: words },
+                );
+            }
+        }
+    }
+
+    fn three_days_late(&mut self) {
+        let (chair, late) = (self.chair(), self.late());
+        self.say(
+            "+3 18:00",
+            "Máy đồng chí Đoàn sạc xong, ba ngày sau mới về.",
+            "The last phone comes back three days late, with edits older than the vote: the sealed text stays as it is.",
+        );
+        self.links("+3 18:00", vec![late], LinkEvent::Heal);
+        self.converge("+3 18:10", false);
+        self.show("+3 18:10", Show::Late);
+        let new = self.make("thread-late", "+3 18:20");
+        let title = "Ý kiến đến muộn của đồng chí Ma Văn Đoàn".to_owned();
+        self.act("+3 18:20", chair, Act::LateToFeedback { new, title, author: LATE.into() });
+        let given = self.fixtures.feedback[4].clone();
+        let boxes = [Doc::Mailbox(Room::ToCommittee(LATE.into())), to_upper(LATE)];
+        for (name, doc) in ["kept-1", "kept-2"].into_iter().zip(boxes) {
+            let new = self.make(name, "+3 18:30");
+            let thread = NewThread {
+                new,
+                doc,
+                kind: Kind::ReservedOpinion,
+                title: text(&given["title"]).to_owned(),
+                text: text(&given["messages"][0]["text"]).to_owned(),
+                on_behalf_of: None,
+            };
+            self.act("+3 18:30", late, Act::Thread(thread));
+        }
+        self.converge("+3 19:00", false);
+        self.thread_step("+3 19:10", self.cast.reviewer(), to_upper(LATE), "kept-2", "acknowledged", &[]);
+        self.thread_step(
+            "+3 19:10",
+            chair,
+            Doc::Mailbox(Room::ToCommittee(LATE.into())),
+            "kept-1",
+            "acknowledged",
+            &[],
+        );
+        self.act("+3 19:20", chair, Act::UpdateDigest);
+        self.converge("+3 20:00", false);
+    }
+}
