@@ -47,7 +47,9 @@ pub enum Way {
 impl Way {
     const ALL: [Self; 3] = [Self::Qr, Self::Tap, Self::Audio];
 
-    const fn name(self) -> &'static str {
+    /// Its name in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Qr => "qr",
             Self::Tap => "tap",
@@ -85,7 +87,9 @@ impl Mark {
         Self::TemporarilyHere,
     ];
 
-    const fn name(self) -> &'static str {
+    /// Its name in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Present => "present",
             Self::Excused => "excused",

@@ -15,6 +15,7 @@ use dinh_core::path;
 use dinh_proto::ids::MemberId;
 use serde::{Deserialize, Serialize};
 
+use crate::check::refuse_classified;
 use crate::field::{Fields, member};
 use crate::lifecycle::{self, Event, Folded};
 use crate::me::Me;
@@ -27,6 +28,10 @@ pub static SCHEMA: Schema = Schema {
     rules: &[
         Rule::new(&[Step::Key("schema")], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("audience")], Who::CREATOR, How::Once),
+        // Made with the document, by whoever opens it, and never again.
+        Rule::new(&[Step::Key("threads")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key("messages")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key(lifecycle::EVENTS)], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("threads"), Step::Any, Step::Key("by")], Who::EVERYBODY, How::Entry)
             .saying(Says::Own),
         Rule::new(&[Step::Key("threads"), Step::Any, Step::Rest], Who::EVERYBODY, How::Entry),
@@ -166,15 +171,11 @@ impl Thread {
                 let Value::Map(entry) = view.get(&path!["threads", id.as_str()])? else { return None };
                 let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
                 let Some(Value::Timestamp(at)) = entry.get("at") else { return None };
-                let (kind, by) = (text("kind")?, text("by")?);
+                let (kind, by, own) = (text("kind")?, text("by")?, authors(&entry));
                 let on_behalf_of = text("on_behalf_of").as_deref().and_then(member);
                 let author = on_behalf_of.or_else(|| member(&by))?;
-                // A thread's own words are its author's, or of who helps: the fold knows both by this key.
                 let mut events = events.remove(&id).unwrap_or_default();
-                let own = [by, author.to_string()];
-                events.iter_mut().for_each(|e| {
-                    e.data.insert(state::BY_AUTHOR.to_owned(), Value::Bool(own.contains(&e.by)));
-                });
+                note_authors(&mut events, &own);
                 let life = lifecycle::fold::<state::FeedbackLife>(&events);
                 let by_id: BTreeMap<&str, &Event> = events.iter().map(|e| (e.id.as_str(), e)).collect();
                 let due = life.counted.iter().rev().find_map(|id| by_id.get(id.as_str())?.text("due"));
@@ -278,6 +279,7 @@ pub fn say(
     language: &str,
     on_behalf_of: Option<&MemberId>,
 ) -> Result<String, EditError> {
+    refuse_classified(text)?;
     edit.view().hydrate(&path!["threads", thread, "kind"])?;
     let id = me.new_id();
     let mut fields = BTreeMap::from([
@@ -298,7 +300,7 @@ pub fn say(
 /// `reopened`, `withdrawn`, `rated`.
 ///
 /// # Errors
-/// If this device may not.
+/// [`EditError::Refused`] if it would not count; if this device may not, or there is no such thread.
 pub fn step(
     edit: &mut Edit<'_>,
     me: &mut Me,
@@ -306,9 +308,26 @@ pub fn step(
     kind: &str,
     data: &[(&'static str, &str)],
 ) -> Result<String, EditError> {
+    let at = path!["threads", thread];
+    let Some(Value::Map(entry)) = edit.view().get(&at) else { return Err(EditError::NotFound { path: at }) };
+    let own = authors(&entry);
     let mut events = lifecycle::read(&edit.view());
     events.retain(|e| e.text("thread") == Some(thread));
-    let heads = lifecycle::fold::<state::FeedbackLife>(&events).heads;
     let data = data.iter().map(|(key, text)| (*key, Value::from(*text)));
-    lifecycle::write(edit, me, kind, &heads, data.chain([("thread", thread.into())]))
+    let data = data.chain([("thread", thread.into())]);
+    lifecycle::step::<state::FeedbackLife>(edit, me, kind, data, events, |events| note_authors(events, &own))
+}
+
+/// Whose words a thread's are: its author's, and those of who wrote them down.
+fn authors(entry: &BTreeMap<String, Value>) -> Vec<String> {
+    let keys = ["by", "on_behalf_of"].into_iter();
+    keys.filter_map(|key| entry.get(key).and_then(Value::as_str).map(str::to_owned)).collect()
+}
+
+/// Says of events whether the thread's author wrote them.
+fn note_authors(events: &mut [Event], own: &[String]) {
+    for event in events {
+        let by_author = Value::Bool(own.contains(&event.by));
+        event.data.insert(state::BY_AUTHOR.to_owned(), by_author);
+    }
 }

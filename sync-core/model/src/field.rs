@@ -208,3 +208,27 @@ pub fn put_register(edit: &mut Edit<'_>, path: &Path, value: impl Into<Value>) -
     }
     edit.put(path, value)
 }
+
+/// Makes a map at a document's root that documents of an earlier app do not have. Two phones that do so without knowing of each
+/// other make two, and one is shown: what is in such a map is read with [`later_map`], which sees both.
+pub fn ensure_map(edit: &mut Edit<'_>, key: &str) -> Result<(), EditError> {
+    if edit.view().get(&dinh_core::path![key]).is_some() {
+        Ok(())
+    } else {
+        edit.put_map(&dinh_core::path![key])
+    }
+}
+
+/// The entries of all maps that stand at a key of a document's root, those of the one that is shown before others'.
+#[must_use]
+pub fn later_map(view: &View<'_>, key: &str) -> BTreeMap<String, Value> {
+    let mut entries = BTreeMap::new();
+    for found in view.conflicts(&dinh_core::path![key]) {
+        if let Value::Map(map) = found.value {
+            for (key, value) in map {
+                entries.entry(key).or_insert(value);
+            }
+        }
+    }
+    entries
+}

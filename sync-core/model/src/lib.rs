@@ -4,8 +4,11 @@
 //! change each. Nothing here knows clocks, files or sockets.
 
 pub mod access;
+pub mod amendment;
 pub mod attendance;
+pub mod book;
 pub mod branch;
+pub mod check;
 pub mod client;
 pub mod consultation;
 pub mod digest;
@@ -13,12 +16,14 @@ pub mod feedback;
 pub mod field;
 pub mod index;
 pub mod interchange;
+pub mod late;
 pub mod library;
 pub mod lifecycle;
 pub mod me;
 pub mod minutes;
 pub mod notice;
 pub mod outline;
+pub mod overlap;
 pub mod resolution;
 pub mod review;
 pub mod roster;

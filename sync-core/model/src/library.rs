@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dinh_core::document::{Path, Value, View};
+use dinh_core::document::{Path, ReadDoc, Value, View};
 use dinh_core::replica::{Event, Replica, ReplicaError};
 use dinh_core::store::Store;
 use dinh_proto::charter::Charter;
@@ -182,6 +182,15 @@ pub fn with_texts<S: Store>(
         found.push(Found { hit, text });
     }
     Ok(found)
+}
+
+/// Every field of a document that people read, with its text. `schema`: its schema's name, if it has one.
+pub fn texts<D: ReadDoc>(schema: Option<&str>, view: &View<'_, D>, put: &mut impl FnMut(&[String], &str)) {
+    let Some(root) = view.get(&Path::root()) else { return };
+    match schema.map(fields_of) {
+        Some(Some(patterns)) => patterns.iter().for_each(|p| matching(&root, p, &mut Vec::new(), put)),
+        _ => prose(&root, &mut Vec::new(), put),
+    }
 }
 
 fn matching(value: &Value, pattern: &[&str], at: &mut Field, put: &mut impl FnMut(&[String], &str)) {

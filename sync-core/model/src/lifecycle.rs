@@ -7,7 +7,7 @@
 //! * an event *counts* if it is legal in the state that the counting events in its past make;
 //! * a *note* (an extension, an amendment on the floor) leaves the state as it is;
 //! * of moves that were made without knowledge of each other, one that the other's side had made too is no news; one may
-//!   win by the lifecycle's own rule ([`Lifecycle::wins`]); otherwise the state is *disputed*, until somebody who may
+//!   win by the lifecycle's own rule ([`Lifecycle::wins`]), and with it what was built on it; otherwise the state is *disputed*, until somebody who may
 //!   signs an event that chooses one.
 //!
 //! Events whose past is not whole yet wait. What does not count is kept and listed with the reason.
@@ -23,6 +23,10 @@ use crate::me::Me;
 
 /// The kind of event that settles a dispute; its data names the event that holds under `choose`.
 pub const RESOLVE: &str = "resolve";
+
+/// Where the reader of a document says, among an event's data, what it found wrong with what the event names elsewhere in the
+/// document (a vote that did not carry): then the event does not count. An event that says so of itself harms only itself.
+pub const WRONG: &str = "wrong";
 
 /// An event as it stands in a document.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -72,6 +76,37 @@ pub fn write(
     let id = me.new_id();
     edit.put(&path![EVENTS, id.as_str()], Value::Map(fields))?;
     Ok(id)
+}
+
+/// Writes an event after those that nothing follows, if it counts there. `events` are the document's, of one thread if it has
+/// several; `annotate` says among their data what the reader of the document says ([`WRONG`], for instance).
+///
+/// # Errors
+/// [`EditError::Refused`] with the reason if it would not count; if this device may not.
+pub fn step<L: Lifecycle>(
+    edit: &mut Edit<'_>,
+    me: &mut Me,
+    kind: &str,
+    data: impl IntoIterator<Item = (&'static str, Value)>,
+    mut events: Vec<Event>,
+    annotate: impl FnOnce(&mut [Event]),
+) -> Result<String, EditError> {
+    let data: Vec<(&'static str, Value)> = data.into_iter().collect();
+    let after = fold::<L>(&events).heads;
+    // Before all others by its id, so that it is found again.
+    events.push(Event {
+        id: String::new(),
+        kind: kind.to_owned(),
+        by: me.key(),
+        at: me.now,
+        after: after.clone(),
+        data: data.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+    });
+    annotate(&mut events);
+    match fold::<L>(&events).not_counted.remove("") {
+        Some(why) => Err(EditError::Refused(format!("{kind} would not count: {why}"))),
+        None => write(edit, me, kind, &after, data),
+    }
 }
 
 /// Reads a document's events; what is none (a newer app's) is passed over.
@@ -147,7 +182,8 @@ pub trait Lifecycle {
     /// Why it is not legal there.
     fn step(from: Self::State, event: &Event, past: &[&Event]) -> Result<Step<Self::State>, Illegal>;
 
-    /// Whether a move to the first state holds against one to the second that was made at the same time.
+    /// Whether a move to the first state holds against one to the second that was made at the same time. So does then what
+    /// was made after the first without knowing of the second.
     fn wins(first: Self::State, second: Self::State) -> bool;
 }
 
@@ -171,6 +207,42 @@ impl<S: Copy> Status<S> {
     }
 }
 
+/// Why something is not to be done with a document yet: sealed, issued, tabled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum NotYet {
+    /// Events contradict each other: somebody who may settles that first.
+    Disputed,
+    /// It is not where it is sealed from.
+    State {
+        /// Where it is, by name.
+        is: String,
+    },
+    /// Something is not here yet on which its state rests: other devices may know more.
+    Waiting,
+    /// It is sealed.
+    Sealed,
+    /// The meeting is not open.
+    Meeting,
+    /// It has a number, or another document of the term has this one.
+    Number,
+}
+
+impl fmt::Display for NotYet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disputed => write!(f, "its state is disputed: settle that first"),
+            Self::State { is } => write!(f, "it is {is}"),
+            Self::Waiting => write!(f, "not everything that was decided is here yet"),
+            Self::Sealed => write!(f, "it is sealed already"),
+            Self::Meeting => write!(f, "the meeting is not open"),
+            Self::Number => write!(f, "the number is taken, or it has one"),
+        }
+    }
+}
+
+impl std::error::Error for NotYet {}
+
 /// What a document's events add up to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Folded<S> {
@@ -184,6 +256,21 @@ pub struct Folded<S> {
     pub waiting: BTreeSet<String>,
     /// What a new event is made after.
     pub heads: Vec<String>,
+}
+
+impl<S: Copy + fmt::Debug> Folded<S> {
+    /// Whether it stands where something is done that is done in these states.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn stands(&self, from: impl Fn(S) -> bool) -> Result<(), NotYet> {
+        match &self.status {
+            Status::Disputed(_) => Err(NotYet::Disputed),
+            Status::In(state) if !from(*state) => Err(NotYet::State { is: format!("{state:?}") }),
+            Status::In(_) if !self.waiting.is_empty() => Err(NotYet::Waiting),
+            Status::In(_) => Ok(()),
+        }
+    }
 }
 
 /// One event that counts.
@@ -245,7 +332,10 @@ fn judge<L: Lifecycle>(
 ) -> Result<Step<L::State>, Illegal> {
     match before {
         Status::In(_) if event.kind == RESOLVE => Err(Illegal::NothingToSettle),
-        Status::In(state) => L::step(*state, event, past),
+        Status::In(state) => {
+            let step = L::step(*state, event, past)?;
+            event.text(WRONG).map_or(Ok(step), |what| Err(Illegal::Guard { what: what.to_owned() }))
+        }
         Status::Disputed(among) if event.kind == RESOLVE => {
             let chosen = among.iter().find(|(id, _)| event.text("choose") == Some(id));
             chosen.map(|(_, state)| Step::To(*state)).ok_or(Illegal::NothingToSettle)
@@ -263,12 +353,17 @@ fn status<L: Lifecycle>(counted: &BTreeMap<&str, Counted<'_, L::State>>, among: 
     let passed = |state: L::State, by: &str| {
         moves.iter().any(|(other, to)| *to == state && counted[by].past.contains(other))
     };
+    // What won goes on winning: who had won needs not have heard of the other to go on.
+    let won_before = |by: &str, id: &str, state: L::State| {
+        let only_there = |m: &str| counted[by].past.contains(m) && !counted[id].past.contains(m);
+        moves.iter().any(|(m, to)| only_there(m) && L::wins(*to, state))
+    };
     let stands = |(id, state): &(&str, L::State)| {
         !last.iter().any(|(other, to)| {
             other != id
                 && to != state
-                && (L::wins(*to, *state) || passed(*state, other))
                 && !L::wins(*state, *to)
+                && (L::wins(*to, *state) || won_before(other, id, *state) || passed(*state, other))
         })
     };
     let mut left: Vec<(String, L::State)> =

@@ -5,16 +5,18 @@ pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinh_core::document::{Edit, EditError, Path, Value};
+use dinh_core::document::{Edit, EditError, Path, ReadDoc, Value, View};
 use dinh_core::gate::rights::{How, Rule, Says, Schema, Seal, Step, Who};
 use dinh_core::path;
 use dinh_proto::ids::{DocId, MemberId};
 use serde::{Deserialize, Serialize};
 
+use crate::check::{CLASSIFICATIONS, refuse_classified};
 use crate::field::{Fields, Register, count, member, put_register};
-use crate::lifecycle::{self, Folded, RESOLVE};
+use crate::lifecycle::{self, Event, Folded, NotYet, RESOLVE, WRONG};
 use crate::me::Me;
-use crate::outline::{BLOCKS, Outline, SECTIONS};
+use crate::outline::{BLOCKS, Block, Outline, SECTIONS};
+use crate::overlap::REREAD;
 use crate::vote::{Ballots, Base, Method, Tally, Threshold};
 
 const WRITERS: Who = Who::RECORDER.or(Who::OFFICERS);
@@ -22,6 +24,7 @@ const WRITERS: Who = Who::RECORDER.or(Who::OFFICERS);
 /// What a seal freezes.
 const FROZEN: &[&str] = &[
     "schema",
+    "classification",
     "header",
     "meeting",
     "period",
@@ -40,10 +43,12 @@ const FROZEN: &[&str] = &[
     "motions",
     "votes",
     "confirmed_votes",
+    "chosen_votes",
     "decisions",
     "assignments",
     "quality",
     "attendance",
+    crate::amendment::AMENDS,
 ];
 
 /// Who writes what.
@@ -54,8 +59,22 @@ pub static SCHEMA: Schema = Schema {
         Rule::new(&[Step::Key("meeting")], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("period")], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("seal"), Step::Rest], Who::OFFICERS, How::Once),
+        // What is above that is on no device with a network.
+        Rule::new(&[Step::Key("classification")], WRITERS, How::Free).saying(Says::OneOf(&CLASSIFICATIONS)),
+        Rule::new(&[Step::Key("classification")], Who::NOBODY, How::Once),
         Rule::new(&[Step::Key("chair")], Who::OFFICERS, How::Free),
         Rule::new(&[Step::Key("quality"), Step::Rest], Who::OFFICERS, How::Free),
+        // Made with the document and never again: who put an empty one in its place would hide all that is in it.
+        Rule::new(&[Step::Key(SECTIONS)], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key(BLOCKS)], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key("motions")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key("votes")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key("confirmed_votes")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key(lifecycle::EVENTS)], Who::CREATOR, How::Once),
+        // What is left out is hidden: somebody may be writing in it.
+        Rule::new(&[Step::Key(SECTIONS), Step::Any], WRITERS, How::Once),
+        Rule::new(&[Step::Key(BLOCKS), Step::Any], WRITERS, How::Once),
+        Rule::new(&[Step::Key("chosen_votes"), Step::Any], Who::OFFICERS, How::Free),
         // A speaker says that these are its words.
         Rule::new(&[Step::Key("confirmed"), Step::Any, Step::Own], Who::EVERYBODY, How::Free),
         // Two people answer for a count: one writes it, another one, an officer, confirms it.
@@ -64,7 +83,7 @@ pub static SCHEMA: Schema = Schema {
         Rule::new(&[Step::Key("confirmed_votes"), Step::Any], Who::OFFICERS, How::Once).saying(Says::Own),
         Rule::new(&[Step::Key("events"), Step::Any, Step::Key("by")], WRITERS, How::Entry).saying(Says::Own),
         Rule::new(&[Step::Key("events"), Step::Any, Step::Key("kind")], WRITERS, How::Entry)
-            .saying(Says::OneOf(&["read_back", "open", "signed"])),
+            .saying(Says::OneOf(&["read_back", "correction"])),
         Rule::new(&[Step::Key("events"), Step::Any, Step::Key("kind")], Who::OFFICERS, How::Entry),
         Rule::new(&[Step::Key("events"), Step::Any, Step::Rest], WRITERS, How::Entry),
         Rule::new(&[Step::Key("signatures"), Step::Any, Step::Key("by")], WRITERS, How::Entry)
@@ -76,7 +95,7 @@ pub static SCHEMA: Schema = Schema {
 };
 
 /// The maps that are made with the document.
-const MAPS: [&str; 16] = [
+const MAPS: [&str; 18] = [
     "header",
     "guests",
     "agenda",
@@ -86,11 +105,13 @@ const MAPS: [&str; 16] = [
     "motions",
     "votes",
     "confirmed_votes",
+    "chosen_votes",
     "decisions",
     "assignments",
     "quality",
     "attendance",
     lifecycle::EVENTS,
+    REREAD,
     "signatures",
     "late",
 ];
@@ -135,6 +156,8 @@ pub struct Motion {
     pub threshold: Threshold,
     /// The counts that were written down.
     pub votes: Vec<Vote>,
+    /// The count that an officer chose, where several were confirmed.
+    pub chosen: Register<String>,
 }
 
 /// One count of a motion.
@@ -162,9 +185,14 @@ pub struct Vote {
 
 impl Motion {
     /// The count that holds: one that was confirmed, by hands before phones. `None` while there is none, or several that
-    /// say different things.
+    /// say different things and none of them is chosen.
     #[must_use]
     pub fn result(&self) -> Option<&Vote> {
+        let chosen = self.chosen.get().filter(|_| !self.chosen.is_contested());
+        let chosen = self.votes.iter().find(|v| v.confirmed_by.is_some() && Some(&v.id) == chosen);
+        if chosen.is_some() {
+            return chosen;
+        }
         let confirmed: Vec<&Vote> = self.votes.iter().filter(|v| v.confirmed_by.is_some()).collect();
         let by_hand: Vec<&Vote> =
             confirmed.iter().copied().filter(|v| v.method != Method::Electronic).collect();
@@ -240,6 +268,29 @@ fn read_vote(fields: &Fields<'_, '_>, id: String) -> Option<(String, Vote)> {
     Some((motion, Vote { id, method, base, tally, ballots, carried, by, confirmed_by }))
 }
 
+/// Says of adoptions what is wrong with the vote that they name. Nothing of it changes later: a count is complete when it is
+/// written down, and who names its key has seen it. Who adopts answers for it as the second person.
+fn check_votes<D: ReadDoc>(events: &mut [Event], view: &View<'_, D>) {
+    for event in events.iter_mut().filter(|e| e.kind == "adopted") {
+        if let Some(wrong) = wrong_vote(event, view) {
+            event.data.insert(WRONG.to_owned(), wrong.into());
+        }
+    }
+}
+
+fn wrong_vote<D: ReadDoc>(event: &Event, view: &View<'_, D>) -> Option<&'static str> {
+    const MISSING: Option<&str> = Some("a vote that was written down");
+    let Some(Value::Map(vote)) = view.get(&path!["votes", event.text("vote")?]) else { return MISSING };
+    let number = |key: &str| vote.get(key).and_then(count);
+    let (Some(yes), Some(needed)) = (number("yes"), number("needed")) else { return MISSING };
+    match vote.get("by").and_then(Value::as_str) {
+        None => MISSING,
+        Some(_) if yes < needed => Some("a vote that carried"),
+        Some(by) if by == event.by => Some("a count that somebody else wrote down"),
+        Some(_) => None,
+    }
+}
+
 /// Its name in documents.
 #[must_use]
 pub const fn method_name(method: Method) -> &'static str {
@@ -247,13 +298,6 @@ pub const fn method_name(method: Method) -> &'static str {
         Method::ShowOfHands => "show_of_hands",
         Method::SecretBallot => "secret_ballot",
         Method::Electronic => "electronic",
-    }
-}
-
-const fn threshold_name(threshold: Threshold) -> &'static str {
-    match threshold {
-        Threshold::MoreThanHalf => "more_than_half",
-        Threshold::TwoThirds => "two_thirds",
     }
 }
 
@@ -269,20 +313,24 @@ impl Minutes {
         let motion = |id: String| {
             let at = path!["motions", id.as_str()];
             let text = |key: &str| view.get(&at.join(key)).and_then(|v| v.as_str().map(str::to_owned));
-            let two_thirds = text("threshold").as_deref() == Some(threshold_name(Threshold::TwoThirds));
+            let threshold = text("threshold").as_deref().and_then(Threshold::from_name);
             Motion {
                 title: fields.string(&at.join("title")),
                 subject: text("document").zip(text("heads")),
-                threshold: if two_thirds { Threshold::TwoThirds } else { Threshold::MoreThanHalf },
+                threshold: threshold.unwrap_or(Threshold::MoreThanHalf),
                 votes: votes.remove(&id).unwrap_or_default(),
+                chosen: fields.string(&path!["chosen_votes", id.as_str()]),
                 id,
             }
         };
-        let motions = view.keys(&path!["motions"]).into_iter().map(motion).collect();
+        let motions: Vec<Motion> = view.keys(&path!["motions"]).into_iter().map(motion).collect();
         let named = |map: &str| {
             let keys = view.keys(&path![map]).into_iter();
             keys.map(|key| (key.clone(), fields.string(&path![map, key]))).collect::<BTreeMap<_, _>>()
         };
+        let mut events = lifecycle::read(view);
+        check_votes(&mut events, view);
+        let life = lifecycle::fold::<state::MinutesLife>(&events);
         let confirmed = view.keys(&path!["confirmed"]).into_iter().map(|block| {
             let who = fields.members(&path!["confirmed", block.as_str()]).collect();
             (block, who)
@@ -305,9 +353,34 @@ impl Minutes {
                 .map(|id| (id.clone(), fields.prose(&path!["decisions", id, "text"])))
                 .collect(),
             attendance: fields.string(&path!["attendance", "summary"]),
-            life: lifecycle::fold::<state::MinutesLife>(&lifecycle::read(view)),
+            life,
             seals: crate::seal::read(fields),
         }
+    }
+
+    /// Whether they may be sealed: when the branch adopted them, and nobody contradicts it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_seal(&self) -> Result<(), NotYet> {
+        if self.seals.get().is_some() {
+            return Err(NotYet::Sealed);
+        }
+        self.life.stands(|state| matches!(state, state::State::Adopted | state::State::Signed))
+    }
+
+    /// Blocks that somebody wrote who neither keeps this record nor leads the meeting, as two did who each thought that they
+    /// were the recorder: to be shown beside the text of the one that is. None while it is not said who that is.
+    #[must_use]
+    pub fn attachments(&self) -> Vec<&Block> {
+        let Some(recorder) = self.recorder.get().filter(|_| !self.recorder.is_contested()) else {
+            return Vec::new();
+        };
+        let others = |block: &&Block| {
+            let by = block.kind.by().map(|writer| writer.member);
+            by.is_some_and(|by| by != *recorder && Some(&by) != self.chair.get())
+        };
+        self.outline.sections.iter().flat_map(|s| &s.blocks).filter(others).collect()
     }
 }
 
@@ -334,6 +407,8 @@ pub fn create(edit: &mut Edit<'_>, new: &NewMinutes<'_>) -> Result<(), EditError
     edit.put(&path!["period"], new.period)?;
     edit.put(&path!["kind"], new.kind.name())?;
     edit.put(&path!["language"], "vi")?;
+    edit.put(&path!["classification"], CLASSIFICATIONS[0])?;
+    new.header.iter().try_for_each(|(_, text)| refuse_classified(text))?;
     MAPS.iter().try_for_each(|map| edit.put_map(&path![*map]))?;
     new.header.iter().try_for_each(|(key, text)| edit.put(&path!["header", *key], *text))
 }
@@ -360,7 +435,7 @@ pub fn move_motion(
     let id = me.new_id();
     let mut fields = BTreeMap::from([
         ("title".to_owned(), Value::from(title)),
-        ("threshold".to_owned(), threshold_name(threshold).into()),
+        ("threshold".to_owned(), threshold.name().into()),
     ]);
     if let Some((doc, heads)) = subject {
         fields.insert("document".to_owned(), doc.to_string().into());
@@ -426,11 +501,49 @@ pub fn confirm_count(edit: &mut Edit<'_>, me: &Me, vote: &str) -> Result<(), Edi
     edit.put(&path!["confirmed_votes", vote], me.key())
 }
 
+/// Chooses the count of a motion that holds, where several were confirmed that say different things. By an officer.
+///
+/// # Errors
+/// If this device may not.
+pub fn choose_count(edit: &mut Edit<'_>, motion: &str, vote: &str) -> Result<(), EditError> {
+    put_register(edit, &path!["chosen_votes", motion], vote)
+}
+
+/// Writes an event of their life.
+///
+/// # Errors
+/// [`EditError::Refused`] if it would not count; if this device may not.
+pub fn step(
+    edit: &mut Edit<'_>,
+    me: &mut Me,
+    kind: &str,
+    data: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Result<String, EditError> {
+    let mut events = lifecycle::read(&edit.view());
+    check_votes(&mut events, &edit.view());
+    let data: Vec<(&'static str, Value)> = data.into_iter().collect();
+    let named = data.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let mut candidate = [Event {
+        id: String::new(),
+        kind: kind.to_owned(),
+        by: me.key(),
+        at: me.now,
+        after: Vec::new(),
+        data: named,
+    }];
+    check_votes(&mut candidate, &edit.view());
+    let [candidate] = candidate;
+    lifecycle::step::<state::MinutesLife>(edit, me, kind, data, events, |events| {
+        if let Some((wrong, event)) = candidate.data.get(WRONG).cloned().zip(events.last_mut()) {
+            event.data.insert(WRONG.to_owned(), wrong);
+        }
+    })
+}
+
 /// Settles a dispute about where the minutes stand.
 ///
 /// # Errors
 /// If this device may not.
 pub fn resolve(edit: &mut Edit<'_>, me: &mut Me, choose: &str) -> Result<String, EditError> {
-    let folded = lifecycle::fold::<state::MinutesLife>(&lifecycle::read(&edit.view()));
-    lifecycle::write(edit, me, RESOLVE, &folded.heads, [("choose", choose.into())])
+    step(edit, me, RESOLVE, [("choose", choose.into())])
 }

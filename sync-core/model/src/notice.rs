@@ -8,6 +8,7 @@ use dinh_core::path;
 use dinh_proto::ids::MemberId;
 use serde::Serialize;
 
+use crate::check::refuse_classified;
 use crate::field::{Fields, Register, put_register};
 use crate::me::Me;
 
@@ -57,6 +58,7 @@ impl Notice {
 /// # Errors
 /// If it is not empty, or this device may not.
 pub fn create(edit: &mut Edit<'_>, title: &str, text: &str, until: Option<&str>) -> Result<(), EditError> {
+    refuse_classified(text)?;
     edit.put(&path!["schema"], SCHEMA.name)?;
     edit.put(&path!["title"], title)?;
     edit.put(&path!["text"], Value::text(text))?;

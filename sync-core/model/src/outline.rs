@@ -8,6 +8,7 @@
 //! in one place afterwards. A block is never deleted, only hidden: what somebody else writes into it meanwhile is not lost.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use dinh_core::document::{Edit, EditError, Path, ReadDoc, Value, View};
 use dinh_core::path;
@@ -15,6 +16,7 @@ use dinh_proto::ids::MemberId;
 use fractional_index::FractionalIndex;
 use serde::Serialize;
 
+use crate::check::refuse_classified;
 use crate::field::{Fields, Register, put_register};
 use crate::me::Me;
 
@@ -105,6 +107,15 @@ impl Outline {
     pub fn block(&self, id: &str) -> Option<&Block> {
         let shown = self.sections.iter().flat_map(|s| &s.blocks);
         shown.chain(&self.hidden).find(|block| block.id == id)
+    }
+
+    /// Syllables with two tone marks in what is shown, as two people make them who correct one at the same time: block and
+    /// where in its text, in UTF-16 code units. Somebody has to look.
+    #[must_use]
+    pub fn two_tones(&self) -> Vec<(&str, Range<usize>)> {
+        let shown = self.sections.iter().flat_map(|s| &s.blocks);
+        let found = |block: &'_ Block| dinh_text::syllable::two_tones(&block.text).into_iter();
+        shown.flat_map(|block| found(block).map(|range| (block.id.as_str(), range))).collect()
     }
 
     /// All that is shown, as plain text.
@@ -198,6 +209,7 @@ pub fn add_section(
     heading: &str,
     put: Put<'_>,
 ) -> Result<String, EditError> {
+    refuse_classified(heading)?;
     let order = order_at(&edit.view(), SECTIONS, None, put);
     let id = me.new_id();
     let fields = [("heading".to_owned(), Value::text(heading)), ("order".to_owned(), order.into())];
@@ -218,6 +230,7 @@ pub fn add_block(
     speaker: Option<&MemberId>,
     put: Put<'_>,
 ) -> Result<String, EditError> {
+    refuse_classified(text)?;
     edit.view().hydrate(&path![SECTIONS, section, "order"])?;
     let order = order_at(&edit.view(), BLOCKS, Some(section), put);
     let id = me.new_id();

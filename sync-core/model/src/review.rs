@@ -10,6 +10,7 @@ use dinh_core::path;
 use dinh_proto::ids::MemberId;
 use serde::{Deserialize, Serialize};
 
+use crate::check::refuse_classified;
 use crate::field::{Fields, Register, member};
 use crate::lifecycle::{self, Folded};
 use crate::me::Me;
@@ -22,6 +23,9 @@ pub static SCHEMA: Schema = Schema {
     rules: &[
         Rule::new(&[Step::Key("schema")], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("subject")], Who::CREATOR, How::Once),
+        // Made with the document, by the committee, and never again.
+        Rule::new(&[Step::Key("comments")], Who::CREATOR, How::Once),
+        Rule::new(&[Step::Key(lifecycle::EVENTS)], Who::CREATOR, How::Once),
         Rule::new(&[Step::Key("comments"), Step::Any, Step::Key("by")], BOTH, How::Entry).saying(Says::Own),
         Rule::new(&[Step::Key("comments"), Step::Any, Step::Rest], BOTH, How::Entry),
         Rule::new(&[Step::Key("events"), Step::Any, Step::Key("by")], BOTH, How::Entry).saying(Says::Own),
@@ -157,6 +161,7 @@ pub struct NewComment<'a> {
 /// # Errors
 /// If this device may not.
 pub fn comment(edit: &mut Edit<'_>, me: &mut Me, new: &NewComment<'_>) -> Result<String, EditError> {
+    refuse_classified(new.text)?;
     let id = me.new_id();
     let mut fields = BTreeMap::from([
         ("by".to_owned(), Value::from(me.key())),
@@ -179,8 +184,9 @@ pub fn comment(edit: &mut Edit<'_>, me: &mut Me, new: &NewComment<'_>) -> Result
 /// Asks for a review of a round (`requested`), or says what came of it: `commented`, `returned`, `cleared`.
 ///
 /// # Errors
-/// If this device may not.
+/// [`EditError::Refused`] if it does not follow on what stands; if this device may not.
 pub fn step(edit: &mut Edit<'_>, me: &mut Me, kind: &str, round: u32) -> Result<String, EditError> {
-    let heads = lifecycle::fold::<state::ReviewLife>(&lifecycle::read(&edit.view())).heads;
-    lifecycle::write(edit, me, kind, &heads, [("round", Value::Uint(u64::from(round)))])
+    let events = lifecycle::read(&edit.view());
+    let data = [("round", Value::Uint(u64::from(round)))];
+    lifecycle::step::<state::ReviewLife>(edit, me, kind, data, events, |_| ())
 }

@@ -44,7 +44,8 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// What the next seal names it by: the SHA-256 of it, in hex.
+    /// What the next seal names it by: the SHA-256 of `"dinh/slh1\0" ‖ value` in hex, where the value is the map of its fields
+    /// as it stands in the document, encoded as [`content_hash`] does.
     #[must_use]
     pub fn hash(&self) -> String {
         let mut hasher = Sha256::new_with_prefix(SEAL_DOMAIN);

@@ -9,6 +9,7 @@ use dinh_core::path;
 use dinh_proto::ids::MemberId;
 use serde::Serialize;
 
+use crate::check::refuse_classified;
 use crate::field::{Fields, Register, member, put_register};
 use crate::me::Me;
 use crate::outline::text_of;
@@ -141,6 +142,7 @@ pub fn suggest(
     range: Range<usize>,
     proposed: &str,
 ) -> Result<String, EditError> {
+    refuse_classified(proposed)?;
     let at = text_of(block);
     let view = edit.view();
     let units: Vec<u16> = view.text(&at).unwrap_or_default().encode_utf16().collect();

@@ -9,6 +9,7 @@ use dinh_core::path;
 use dinh_proto::ids::MemberId;
 use serde::{Deserialize, Serialize};
 
+use crate::check::refuse_classified;
 use crate::field::{Fields, Register, count, member, put_register};
 use crate::me::Me;
 
@@ -186,6 +187,7 @@ pub fn report(
     percent: Option<u32>,
     text: &str,
 ) -> Result<String, EditError> {
+    refuse_classified(text)?;
     edit.view().hydrate(&path!["tasks", task, "status"])?;
     let id = me.new_id();
     let mut fields = BTreeMap::from([

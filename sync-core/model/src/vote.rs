@@ -1,7 +1,7 @@
 //! How votes are counted: whom the base holds, how many are needed, whether a motion carried.
 //!
-//! Sources: a decision needs more than half of the body's members, by the party's rules on voting (24-QĐ/TW 9.3.2, as quoted in
-//! docs/DOMAIN.md); discipline by expulsion needs two thirds of the same base. Whom the base leaves out is the branch's decision, shown
+//! Sources: a decision needs more than half of the body's members, by the party's rules on voting (24-QĐ/TW 9.3.2, an excerpt;
+//! see docs/MODEL.md); discipline by expulsion needs two thirds of the same base. Whom the base leaves out is the branch's decision, shown
 //! with every vote and frozen with it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,6 +96,21 @@ pub enum Threshold {
 }
 
 impl Threshold {
+    /// Its name in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MoreThanHalf => "more_than_half",
+            Self::TwoThirds => "two_thirds",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::MoreThanHalf, Self::TwoThirds].into_iter().find(|threshold| threshold.name() == name)
+    }
+
     /// The smallest number of votes that carries, of a base. Of nobody nothing carries.
     #[must_use]
     pub const fn needed(self, base: u32) -> u32 {

@@ -6,15 +6,16 @@ mod village;
 
 use std::collections::BTreeSet;
 
+use dinh_core::document::Value;
 use dinh_core::path;
-use dinh_model::feedback::state::State;
+use dinh_model::feedback::state::{FeedbackLife, State};
 use dinh_model::feedback::{self, Kind, NewThread};
 use dinh_model::lifecycle::{Illegal, Status};
 use dinh_model::vote::Tally;
 use dinh_model::votebox::{self, Choice};
 use dinh_proto::charter::record::{Role, Writers};
 use dinh_proto::ids::DocId;
-use village::{SECRETARY, Village, who};
+use village::{SECRETARY, Village, raw_step, who};
 
 const COMMITTEE: usize = 1;
 const AUTHOR: usize = 2;
@@ -50,7 +51,10 @@ fn step(
     kind: &str,
     data: &[(&'static str, &str)],
 ) {
-    village.act(i, doc, |e, me| feedback::step(e, me, thread, kind, data));
+    // As an app without checks: what does not count is kept, and shown as that.
+    let thread = ("thread", Value::from(thread));
+    let data = data.iter().map(|(key, text)| (*key, Value::from(*text))).chain([thread]).collect();
+    village.act(i, doc, |e, me| raw_step::<FeedbackLife>(e, me, kind, data));
 }
 
 #[test]
@@ -58,7 +62,11 @@ fn a_petition_is_answered_in_time_or_its_author_is_told_why_not() {
     let mut village = hall();
     let (doc, thread) = asked(&mut village);
     step(&mut village, COMMITTEE, &doc, &thread, "acknowledged", &[("due", "2026-12-20")]);
-    // An extension needs a reason and a new day.
+    // An extension needs a reason and a new day: the command says so, an app without it writes what does not count.
+    let refused = village.try_act(COMMITTEE, &doc, |e, me| {
+        feedback::step(e, me, &thread, "extended", &[("due", "2027-01-15")])
+    });
+    assert!(refused.unwrap_err().to_string().contains("would not count: missing or wrong: reason"));
     step(&mut village, COMMITTEE, &doc, &thread, "extended", &[("due", "2027-01-15")]);
     let found = village.threads(COMMITTEE, &doc).remove(0);
     assert_eq!(found.due.as_deref(), Some("2026-12-20"));
@@ -93,10 +101,11 @@ fn a_petition_is_answered_in_time_or_its_author_is_told_why_not() {
     step(&mut village, AUTHOR, &doc, &thread, "reopened", &[]);
     village.sync();
     for i in 0..5 {
-        assert_eq!(village.threads(i, &doc)[0].life.status, Status::In(State::InProgress), "phone {i}");
+        assert_eq!(village.threads(i, &doc)[0].life.status, Status::In(State::Reopened), "phone {i}");
     }
     // A member answers nobody's petition, and edits nothing that was said.
-    let refused = village.try_act(MEMBER, &doc, |e, me| feedback::step(e, me, &thread, "answered", &[]));
+    let data = vec![("thread", Value::from(thread.as_str()))];
+    let refused = village.try_act(MEMBER, &doc, |e, me| raw_step::<FeedbackLife>(e, me, "answered", data));
     assert!(refused.unwrap_err().to_string().contains("committee"));
     let message = village.threads(AUTHOR, &doc)[0].messages[0].id.clone();
     let refused = village.try_act(AUTHOR, &doc, |e, _| e.put(&path!["messages", message, "text"], "khác"));

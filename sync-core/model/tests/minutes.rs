@@ -276,3 +276,20 @@ fn attendance_is_the_recorders_and_checking_in_twice_is_once() {
     assert_eq!((summary.total, summary.official, summary.present_official, summary.excused), (5, 4, 1, 1));
     assert_eq!(summary.base.count, 4);
 }
+
+#[test]
+fn what_bears_the_mark_of_a_state_secret_is_refused() {
+    let mut village = hall();
+    let doc = begin(&mut village);
+    let section = village.act(RECORDER, &doc, |e, me| outline::add_section(e, me, "I", Put::Last));
+    let refused = village.try_act(RECORDER, &doc, |e, me| {
+        outline::add_block(e, me, &section, "narration", "TỐI MẬT\nKế hoạch số 5", None, Put::Last)
+    });
+    assert!(refused.unwrap_err().to_string().contains("state secret"));
+    // No device takes a classification above internal, whoever writes it.
+    let classify = |village: &mut Village, what: &str| {
+        village.try_act(SECRETARY, &doc, |e, _| e.put(&dinh_core::path!["classification"], what))
+    };
+    assert!(classify(&mut village, "public").is_ok());
+    assert!(classify(&mut village, "secret").unwrap_err().to_string().contains("nobody"));
+}

@@ -7,6 +7,7 @@ mod village;
 
 use std::collections::BTreeSet;
 
+use dinh_core::document::Value;
 use dinh_core::replica::ReplicaError;
 use dinh_model::attendance::{self, Mark, Way};
 use dinh_model::feedback::{self, Kind, NewThread};
@@ -70,7 +71,8 @@ impl World {
         let mut village = Village::new(&all[..2 + rng.below(3)]);
         let mut make = |schema| village.create(SECRETARY, Writers::All, schema);
         let (minutes, attendance) = (make(&minutes::SCHEMA), make(&attendance::SCHEMA));
-        let resolution = make(if seed % 2 == 0 { &resolution::SCHEMA } else { &resolution::OPEN_SCHEMA });
+        let resolution =
+            make(if seed.is_multiple_of(2) { &resolution::SCHEMA } else { &resolution::OPEN_SCHEMA });
         let (feedback, votes, tasks) = (make(&feedback::SCHEMA), make(&votebox::SCHEMA), make(&task::SCHEMA));
         let new = NewMinutes { meeting: "m", period: "2026-12", kind: minutes::Kind::Regular, header: &[] };
         village.act(SECRETARY, &minutes, |e, _| minutes::create(e, &new));
@@ -144,7 +146,7 @@ impl World {
             1 => outline::add_block(e, me, &section, "speech", word, Some(&who(i)), Put::After(&block.0))
                 .map(|_| ()),
             2 => outline::move_block(e, &block.0, &section, Put::First),
-            3 => outline::hide_block(e, &block.0, at % 2 == 0),
+            3 => outline::hide_block(e, &block.0, at.is_multiple_of(2)),
             _ => e.set_text(&outline::text_of(&block.0), &text),
         })
     }
@@ -162,7 +164,7 @@ impl World {
         let doc = self.prose();
         let (minutes, word) = (doc == self.minutes, self.rng.below(14));
         let kinds = if minutes {
-            ["convened", "open", "read_back", "adopted", "signed", "postponed", "cancelled", RESOLVE]
+            ["convened", "open", "read_back", "adopted", "correction", "postponed", "cancelled", RESOLVE]
         } else {
             [
                 "committee_review",
@@ -178,10 +180,23 @@ impl World {
         // Mostly what follows.
         let (heads, now, choose) = self.village.life(i, &doc, minutes);
         let kind = if word < 8 { kinds[word] } else { now };
-        let data = ["heads", "time", "place", "agenda", "recorder", "vote", "meeting", "number", "date"];
+        let data = ["heads", "time", "place", "agenda", "recorder", "meeting", "number", "date"];
+        let votes = self.village.minutes(i, &self.minutes.clone()).motions.into_iter().flat_map(|m| m.votes);
+        let vote = votes.map(|vote| vote.id).next().unwrap_or_default();
+        let yes = if kind == "rejected" { 2 } else { 3 };
         self.village.try_act(i, &doc, |e, me| {
+            if kind == "issued" {
+                return resolution::issue(e, me, &format!("{i}"), "2026-12-05").map(|_| ());
+            }
             let data = data.iter().map(|key| (*key, "x".into()));
-            let more = [("result", "carried".into()), ("choose", choose.as_str().into())];
+            let more = [
+                ("vote", vote.as_str().into()),
+                ("base", Value::Uint(5)),
+                ("yes", Value::Uint(yes)),
+                ("threshold", "more_than_half".into()),
+                ("counted_by", "x".into()),
+                ("choose", choose.as_str().into()),
+            ];
             lifecycle::write(e, me, kind, &heads, data.chain(more)).map(|_| ())
         })
     }

@@ -13,6 +13,7 @@
 
 mod edit;
 mod error;
+mod foreign;
 mod patch;
 mod path;
 mod reauthor;
@@ -33,6 +34,7 @@ pub use automerge::ReadDoc;
 
 pub use self::edit::{DEPTH_MAX, Edit, Expand};
 pub use self::error::{DocumentError, EditError};
+pub use self::foreign::{FILE_BYTES_MAX, FileError, MergedFile};
 pub use self::patch::{Patch, PatchAction};
 pub use self::path::{Path, Prop};
 pub use self::reauthor::{Accepted, HashPrefix, Reauthored, reauthor, reauthor_after};

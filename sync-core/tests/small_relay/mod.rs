@@ -58,7 +58,7 @@ impl SmallRelay {
         now: Now,
         f: impl FnOnce(&mut Replica<S>),
     ) {
-        self.connections += 1;
+        self.connections = self.connections.wrapping_add(1);
         let binding = [self.connections; 32];
         phone.handle_connected(now, &relay_key().public(), binding, [self.connections ^ 0xa5; 32]);
         let mut session = RelaySession::new(&relay_key(), Binding(binding), [self.connections; 32], now.mono);

@@ -5,9 +5,9 @@ use dinh_model::access::{act, read};
 use dinh_model::branch::{self, Standing};
 use dinh_model::consultation::{self, Round};
 use dinh_model::index::Entry;
-use dinh_model::lifecycle::{self, Status};
+use dinh_model::lifecycle::Status;
 use dinh_model::outline::{self, Put};
-use dinh_model::resolution::state::{ResolutionLife, State};
+use dinh_model::resolution::state::State;
 use dinh_model::resolution::{self, NewAssignment, Resolution};
 use dinh_model::review::{self, NewComment, Review, Severity};
 use dinh_model::suggestion::{self, Place};
@@ -53,11 +53,8 @@ fn drafted() -> Drafted {
 }
 
 fn step(net: &mut Net, i: usize, doc: &DocId, kind: &str, data: &[(&'static str, &str)]) {
-    act(net.p(i), NOW, doc, None, |e, me| {
-        let heads = lifecycle::fold::<ResolutionLife>(&lifecycle::read(&e.view())).heads;
-        lifecycle::write(e, me, kind, &heads, data.iter().map(|(k, v)| (*k, Value::from(*v))))
-    })
-    .unwrap();
+    let data = data.iter().map(|(k, v)| (*k, Value::from(*v)));
+    act(net.p(i), NOW, doc, None, |e, me| resolution::step(e, me, kind, data)).unwrap();
 }
 
 fn resolution(net: &mut Net, i: usize, doc: &DocId) -> Resolution {

@@ -37,6 +37,13 @@ pub(crate) fn phone(seed: u8) -> Phone {
     Replica::open(MemoryStore::new(), key(seed), config(), [seed; 32]).unwrap()
 }
 
+/// One of more phones than a byte counts.
+pub(crate) fn phone_of(n: u32) -> Phone {
+    let mut seed = [0x6e; 32];
+    seed[..4].copy_from_slice(&n.to_le_bytes());
+    Replica::open(MemoryStore::new(), DeviceKey::from_seed(&seed), config(), seed).unwrap()
+}
+
 /// An app that knows the documents of a branch.
 pub(crate) fn config() -> ReplicaConfig {
     ReplicaConfig { schemas: dinh_model::SCHEMAS, ..ReplicaConfig::default() }

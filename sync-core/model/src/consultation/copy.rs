@@ -222,7 +222,7 @@ impl Draft {
         let fields = [
             ("subject".to_owned(), Value::from(subject)),
             ("number".to_owned(), Value::Uint(u64::from(round))),
-            ("heads".to_owned(), list(heads.split(',').map(str::to_owned).collect())),
+            ("heads".to_owned(), list(heads.split(' ').map(str::to_owned).collect())),
             ("preamble".to_owned(), list(preamble)),
             ("sections".to_owned(), Value::List(of.outline.sections.iter().map(section).collect())),
             ("assignments".to_owned(), Value::List(of.assignments.iter().map(assignment).collect())),

@@ -7,7 +7,7 @@
 
 mod copy;
 
-use dinh_core::document::{ChangeHash, EditError, Value};
+use dinh_core::document::{EditError, Value};
 use dinh_core::gate::rights::{How, Rule, Schema, Step, Who};
 use dinh_core::path;
 use dinh_core::replica::{Now, Replica, ReplicaError};
@@ -20,9 +20,9 @@ use crate::access::{act, read};
 use crate::branch::{self, Place};
 use crate::field::{Fields, count};
 use crate::index::{Entry, Index};
-use crate::lifecycle::{self, Status};
-use crate::resolution::state::{ResolutionLife, State};
-use crate::resolution::{self, Resolution};
+use crate::lifecycle::Status;
+use crate::resolution::state::State;
+use crate::resolution::{self, Resolution, heads_text};
 use crate::review;
 
 use self::copy::Draft;
@@ -108,14 +108,6 @@ impl Round {
             assignments: list("assignments")?.iter().map(assignment).collect::<Option<_>>()?,
         })
     }
-}
-
-/// Heads as events name them: in hex, in order, with commas.
-#[must_use]
-pub fn heads_text(heads: &[ChangeHash]) -> String {
-    let mut heads: Vec<String> = heads.iter().map(ToString::to_string).collect();
-    heads.sort();
-    heads.join(",")
 }
 
 fn refused(why: &str) -> ReplicaError {
@@ -234,10 +226,8 @@ fn step<S: Store>(
     kind: &str,
     data: &[(&'static str, &str)],
 ) -> Result<(), ReplicaError> {
-    act(replica, now, doc, None, |edit, me| {
-        let heads = lifecycle::fold::<ResolutionLife>(&lifecycle::read(&edit.view())).heads;
-        lifecycle::write(edit, me, kind, &heads, data.iter().map(|(k, v)| (*k, Value::from(*v))))
-    })?;
+    let data = data.iter().map(|(key, text)| (*key, Value::from(*text)));
+    act(replica, now, doc, None, |edit, me| resolution::step(edit, me, kind, data))?;
     Ok(())
 }
 

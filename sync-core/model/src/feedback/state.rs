@@ -22,6 +22,8 @@ pub enum State {
     Forwarded,
     /// It was answered.
     Answered,
+    /// Its author is not content with the answer.
+    Reopened,
     /// It is over.
     Closed,
     /// It will not be dealt with, and its author was told why.
@@ -48,7 +50,9 @@ impl Lifecycle for FeedbackLife {
     const START: State = State::Submitted;
 
     fn step(from: State, event: &Event, _: &[&Event]) -> Result<Step<State>, Illegal> {
-        use State::{Acknowledged, Answered, Closed, Declined, Forwarded, InProgress, Submitted, Withdrawn};
+        use State::{
+            Acknowledged, Answered, Closed, Declined, Forwarded, InProgress, Reopened, Submitted, Withdrawn,
+        };
         let needs = |key: &str| match event.text(key) {
             Some(_) => Ok(()),
             None => Err(Illegal::Guard { what: key.to_owned() }),
@@ -59,16 +63,16 @@ impl Lifecycle for FeedbackLife {
         };
         let to = match (from, event.kind.as_str()) {
             (Submitted, "acknowledged") => Acknowledged,
-            (Acknowledged, "in_progress") => InProgress,
+            (Acknowledged | Reopened, "in_progress") => InProgress,
             (Acknowledged | InProgress, "forwarded") => {
                 needs("to")?;
                 Forwarded
             }
-            (Acknowledged | InProgress | Forwarded, "answered") => Answered,
+            (InProgress | Forwarded, "answered") => Answered,
             (Answered, "closed") => Closed,
             (Answered, "reopened") => {
                 by_author()?;
-                InProgress
+                Reopened
             }
             (Submitted, "withdrawn") => {
                 by_author()?;
@@ -78,7 +82,7 @@ impl Lifecycle for FeedbackLife {
                 needs("reason")?;
                 Declined
             }
-            (Submitted | Acknowledged | InProgress | Forwarded, "extended") => {
+            (Submitted | Acknowledged | InProgress | Forwarded | Reopened, "extended") => {
                 needs("reason")?;
                 needs("due")?;
                 return Ok(Step::Note);
@@ -92,11 +96,15 @@ impl Lifecycle for FeedbackLife {
         Ok(Step::To(to))
     }
 
-    /// An answer holds against what was done without knowing of it; so does the author's taking it back, before anybody read it.
+    /// An answer holds against what was done without knowing of it, and what the upper body has against what others do
+    /// meanwhile. Taken back is only what nobody had read.
     fn wins(first: State, second: State) -> bool {
-        let at_work = |s: State| matches!(s, State::Acknowledged | State::InProgress | State::Forwarded);
-        first == State::Answered && (at_work(second) || matches!(second, State::Declined | State::Withdrawn))
-            || first == State::Forwarded && second == State::InProgress
-            || at_work(first) && second == State::Withdrawn
+        use State::{Acknowledged, Answered, Declined, Forwarded, InProgress, Withdrawn};
+        matches!(
+            (first, second),
+            (Acknowledged, Withdrawn)
+                | (Answered, Forwarded | InProgress | Declined)
+                | (Forwarded, InProgress)
+        )
     }
 }

@@ -57,8 +57,8 @@ impl Lifecycle for MinutesLife {
                 Open
             }
             (Open, "read_back") => ReadBack,
-            // A correction was asked for.
-            (ReadBack, "open") => Open,
+            // Asked for at the reading back; a kind of its own, because only the chair opens a meeting.
+            (ReadBack, "correction") => Open,
             (ReadBack, "adopted") => {
                 needs("vote")?;
                 needs("heads")?;
@@ -71,10 +71,9 @@ impl Lifecycle for MinutesLife {
         Ok(Step::To(to))
     }
 
-    /// A meeting that was held was held, whoever put it off without knowing; what was adopted was adopted.
+    /// A meeting that was held was held, whoever put it off without knowing. That an adoption holds against a correction asked
+    /// for meanwhile needs no rule: the meeting was open before.
     fn wins(first: State, second: State) -> bool {
-        let held = |s: State| matches!(s, State::Open | State::ReadBack | State::Adopted | State::Signed);
-        held(first) && matches!(second, State::Postponed | State::Cancelled)
-            || first == State::Adopted && second == State::Open
+        first == State::Open && matches!(second, State::Postponed | State::Cancelled)
     }
 }

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
+use crate::field::count;
 use crate::lifecycle::{Event, Illegal, Lifecycle, Step};
+use crate::vote::Threshold;
 
 /// Where a resolution is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -63,11 +65,14 @@ impl Lifecycle for ResolutionLife {
                 Consulting
             }
             // The committee has seen an earlier round.
-            (Drafting, "consulting") if past.iter().any(|e| e.kind == "committee_review") => {
+            (Drafting, "consulting") => {
+                if !past.iter().any(|e| e.kind == "committee_review") {
+                    return Err(Illegal::Guard { what: "the committee's review".into() });
+                }
                 needs(event, "heads")?;
                 Consulting
             }
-            (CommitteeReview | Consulting, "drafting") => Drafting,
+            (Consulting, "drafting") => Drafting,
             (Consulting, "tabled") => {
                 needs(event, "heads")?;
                 needs(event, "meeting")?;
@@ -78,21 +83,20 @@ impl Lifecycle for ResolutionLife {
                 return Ok(Step::Note);
             }
             (Tabled, "adopted") => {
-                let debated =
-                    past.iter().rev().find(|e| matches!(e.kind.as_str(), "tabled" | "amended_on_floor"));
-                if debated.and_then(|e| e.text("heads")) != Some(needs(event, "heads")?) {
-                    return Err(Illegal::Guard { what: "a vote on the heads that were debated last".into() });
+                if !carried(event, past)? {
+                    return Err(Illegal::Guard { what: "a vote that carried".into() });
                 }
-                carried(event)?;
                 Adopted
             }
             (Tabled, "rejected") => {
-                needs(event, "vote")?;
+                if carried(event, past)? {
+                    return Err(Illegal::Guard { what: "a vote that did not carry".into() });
+                }
                 Rejected
             }
             (Tabled, "deferred") => Deferred,
             (Deferred, "drafting") => Drafting,
-            (Drafting | CommitteeReview | Consulting, "withdrawn") => Withdrawn,
+            (Drafting | Consulting, "withdrawn") => Withdrawn,
             (Adopted, "issued") => {
                 needs(event, "number")?;
                 needs(event, "date")?;
@@ -100,11 +104,11 @@ impl Lifecycle for ResolutionLife {
             }
             (Issued, "in_force") => InForce,
             (InForce, "completed") => Completed,
-            (InForce | Completed, "superseded") => {
+            (InForce, "superseded") => {
                 needs(event, "by_document")?;
                 Superseded
             }
-            (InForce | Completed, "revoked") => {
+            (InForce, "revoked") => {
                 needs(event, "by_document")?;
                 Revoked
             }
@@ -113,14 +117,13 @@ impl Lifecycle for ResolutionLife {
         Ok(Step::To(to))
     }
 
-    /// A vote holds against what was decided without knowing of it.
+    /// A vote holds against what was decided without knowing of it; an end by another document against the end by being done.
     fn wins(first: State, second: State) -> bool {
-        let voted = |state| matches!(state, State::Adopted | State::Rejected);
-        let ends = |state| matches!(state, State::Superseded | State::Revoked | State::Completed);
-        voted(first) && matches!(second, State::Withdrawn | State::Drafting | State::Deferred)
-            || matches!(first, State::Superseded | State::Revoked)
-                && second == State::Completed
-                && ends(first)
+        use State::{Adopted, Completed, Deferred, Drafting, Rejected, Revoked, Superseded, Withdrawn};
+        matches!(
+            (first, second),
+            (Adopted | Rejected, Withdrawn | Drafting | Deferred) | (Superseded | Revoked, Completed)
+        )
     }
 }
 
@@ -128,12 +131,23 @@ fn needs<'a>(event: &'a Event, key: &str) -> Result<&'a str, Illegal> {
     event.text(key).ok_or_else(|| Illegal::Guard { what: key.to_owned() })
 }
 
-/// A vote that was counted against a frozen base, and carried.
-fn carried(event: &Event) -> Result<(), Illegal> {
-    needs(event, "vote")?;
-    if event.text("result") == Some("carried") {
-        Ok(())
-    } else {
-        Err(Illegal::Guard { what: "a vote that carried".into() })
+/// Whether the vote that an event names carried: on what was debated last, counted against a base that is frozen with it, by
+/// somebody other than who says what came of it.
+fn carried(event: &Event, past: &[&Event]) -> Result<bool, Illegal> {
+    let guard = |what: &str| Illegal::Guard { what: what.to_owned() };
+    let debated = past.iter().rev().find(|e| matches!(e.kind.as_str(), "tabled" | "amended_on_floor"));
+    if debated.and_then(|e| e.text("heads")) != Some(needs(event, "heads")?) {
+        return Err(guard("a vote on the heads that were debated last"));
     }
+    needs(event, "vote")?;
+    let number = |key: &str| event.data.get(key).and_then(count).ok_or_else(|| guard(key));
+    let threshold = Threshold::from_name(needs(event, "threshold")?).ok_or_else(|| guard("threshold"))?;
+    let (base, yes) = (number("base")?, number("yes")?);
+    if base == 0 || yes > base {
+        return Err(guard("base"));
+    }
+    if needs(event, "counted_by")? == event.by {
+        return Err(guard("a count that somebody else wrote down"));
+    }
+    Ok(yes >= threshold.needed(base))
 }

@@ -5,20 +5,23 @@
 #[path = "../../../tests/small_relay/mod.rs"]
 mod small_relay;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use dinh_core::document::{Edit, EditError};
+use dinh_core::document::{Edit, EditError, Value};
 use dinh_core::gate::rights::Schema;
 use dinh_core::replica::{Now, Replica, ReplicaConfig, ReplicaError};
 use dinh_core::store::MemoryStore;
 use dinh_model::attendance::Attendance;
 use dinh_model::feedback::Thread;
 use dinh_model::field::{Fields, Writers as FieldWriters};
-use dinh_model::lifecycle::{RESOLVE, Status};
+use dinh_model::index::Index;
+use dinh_model::lifecycle::{self, Lifecycle, RESOLVE, Status};
 use dinh_model::me::Me;
 use dinh_model::minutes::{self, Minutes};
 use dinh_model::outline::{self, Outline};
+use dinh_model::overlap::{self, Overlap};
 use dinh_model::resolution::Resolution;
+use dinh_model::review::Review;
 use dinh_model::roster::Roster;
 use dinh_model::seal::{self, Seal, Verified};
 use dinh_model::suggestion::{Place, Suggestion};
@@ -45,26 +48,65 @@ pub(crate) fn who(i: usize) -> MemberId {
     MemberId([i as u8 + 1; 16])
 }
 
+fn opened(i: usize, knows_the_rules: bool) -> Replica<MemoryStore> {
+    let schemas: &[&Schema] = if knows_the_rules { dinh_model::SCHEMAS } else { &[] };
+    let config = ReplicaConfig { schemas, ..ReplicaConfig::default() };
+    let seed = [i as u8 + 1; 32];
+    Replica::open(MemoryStore::new(), DeviceKey::from_seed(&seed), config, seed).unwrap()
+}
+
+/// An event as an app without the commands' checks writes it: of a thread, if its data names one.
+pub(crate) fn raw_step<L: Lifecycle>(
+    edit: &mut Edit<'_>,
+    me: &mut Me,
+    kind: &str,
+    data: Vec<(&'static str, Value)>,
+) -> Result<String, EditError> {
+    let mut events = lifecycle::read(&edit.view());
+    let thread = data.iter().find(|(key, _)| *key == "thread").and_then(|(_, id)| id.as_str());
+    events.retain(|event| thread.is_none() || event.text("thread") == thread);
+    let heads = lifecycle::fold::<L>(&events).heads;
+    lifecycle::write(edit, me, kind, &heads, data)
+}
+
 impl Village {
     /// A secretary, and members with these roles.
     pub(crate) fn new(roles: &[Role]) -> Self {
-        let phone = |i: usize| {
-            let config = ReplicaConfig { schemas: dinh_model::SCHEMAS, ..ReplicaConfig::default() };
-            let seed = [i as u8 + 1; 32];
-            Replica::open(MemoryStore::new(), DeviceKey::from_seed(&seed), config, seed).unwrap()
-        };
-        let mut phones: Vec<_> = (0..=roles.len()).map(phone).collect();
+        Self::with_lenient(roles, &[])
+    }
+
+    /// The same, with apps on some phones that do not know the rules.
+    pub(crate) fn with_lenient(roles: &[Role], lenient: &[usize]) -> Self {
+        let mut phones: Vec<_> = (0..=roles.len()).map(|i| opened(i, !lenient.contains(&i))).collect();
         let branch = phones[0].found_branch(&SignKey::from_seed(&[200; 32]), who(0), "thư ký").unwrap();
         for (i, role) in roles.iter().enumerate() {
             let request = JoinRequest::new(&DeviceKey::from_seed(&[i as u8 + 2; 32]));
             phones[0].admit_device(branch, who(i + 1), *role, request, "máy").unwrap();
         }
-        let space = phones[0].create_space(branch, Audience::Everyone).unwrap();
+        // A branch's own space is not for the upper body.
+        let audience = if roles.contains(&Role::Reviewer) {
+            Audience::Members((0..=roles.len()).map(who).collect())
+        } else {
+            Audience::Everyone
+        };
+        let space = phones[0].create_space(branch, audience).unwrap();
         let invitation = phones[0].invitation(branch).unwrap();
         for phone in &mut phones[1..] {
             phone.join(&invitation).unwrap();
         }
         Self { relay: SmallRelay::default(), phones, branch, space, away: BTreeSet::new(), clock: 0 }
+    }
+
+    /// One more device of this phone's member.
+    pub(crate) fn second_phone(&mut self, i: usize) -> usize {
+        let new = self.phones.len();
+        let request = JoinRequest::new(&DeviceKey::from_seed(&[new as u8 + 1; 32]));
+        self.phones[i].admit_own_device(self.branch, request, "máy hai").unwrap();
+        let mut phone = opened(new, true);
+        phone.join(&self.phones[i].invitation(self.branch).unwrap()).unwrap();
+        self.phones.push(phone);
+        self.sync();
+        new
     }
 
     fn now(&mut self) -> Now {
@@ -79,11 +121,16 @@ impl Village {
 
     pub(crate) fn sync(&mut self) {
         for _ in 0..3 {
+            let before = self.relay.len();
             for i in 0..self.phones.len() {
                 let now = self.now();
                 if !self.away.contains(&i) {
                     self.relay.meet(&mut self.phones[i], now);
                 }
+            }
+            // Nobody had anything that the others have not seen by now.
+            if self.relay.len() == before {
+                return;
             }
         }
     }
@@ -123,11 +170,13 @@ impl Village {
         self.try_act(i, doc, f).unwrap()
     }
 
+    fn writers(&mut self, i: usize, doc: &DocId) -> FieldWriters {
+        let devices = self.phones[i].charters()[&self.branch].devices();
+        FieldWriters::new(self.phones[i].authors(doc), |device| devices.get(device).map(|d| d.member))
+    }
+
     fn read<R>(&mut self, i: usize, doc: &DocId, f: impl FnOnce(&Fields<'_, '_>) -> R) -> R {
-        let branch = self.branch;
-        let devices: BTreeMap<_, _> =
-            self.phones[i].charters()[&branch].devices().iter().map(|(id, d)| (*id, d.member)).collect();
-        let writers = FieldWriters::new(self.phones[i].authors(doc), |device| devices.get(device).copied());
+        let writers = self.writers(i, doc);
         self.phones[i].view(doc, |view| f(&Fields::new(view, &writers))).unwrap()
     }
 
@@ -157,6 +206,20 @@ impl Village {
 
     pub(crate) fn tasks(&mut self, i: usize, doc: &DocId) -> Vec<Task> {
         self.read(i, doc, Task::read_all)
+    }
+
+    pub(crate) fn review(&mut self, i: usize, doc: &DocId) -> Review {
+        self.read(i, doc, Review::read)
+    }
+
+    pub(crate) fn index(&mut self, i: usize, doc: &DocId) -> Index {
+        self.read(i, doc, Index::read)
+    }
+
+    /// Blocks that several wrote in at the same time, and who.
+    pub(crate) fn overlaps(&mut self, i: usize, doc: &DocId) -> Vec<Overlap> {
+        let writers = self.writers(i, doc);
+        self.phones[i].document(doc, |d| overlap::overlaps(d, &writers).unwrap()).unwrap()
     }
 
     pub(crate) fn outline(&mut self, i: usize, doc: &DocId) -> Outline {

@@ -1,6 +1,8 @@
 //! What a reviewer of hundreds of branches sees of each without opening anything: about 150 bytes for each month, kept up to date by
 //! the branch's own devices in the space that both read.
 
+pub mod keep;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use dinh_core::document::{Edit, EditError, Value};
