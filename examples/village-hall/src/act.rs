@@ -215,8 +215,8 @@ pub enum Act {
     BeginDraft { paper: Paper },
     /// The secretary begins the documents of the meeting, and names who records.
     BeginMeeting { paper: Paper, recorder: String },
-    /// A step in a document's life. `heads`: with the heads that the document has now; `of_debate`: with those that were debated last.
-    Step { new: New, doc: Doc, kind: String, data: Vec<(String, String)>, heads: Option<Heads> },
+    /// A step in a document's life. `with_heads`: it names the heads that the document has now.
+    Step { new: New, doc: Doc, kind: String, data: Vec<(String, String)>, with_heads: bool },
     /// The secretary opens the next round of the draft.
     OpenRound { round: u32 },
     /// The secretary takes the draft back. `shows`: what the branch made of a block, by which the account sees that it was done.
@@ -274,8 +274,12 @@ pub enum Act {
     Close { question: String },
     /// The numbers of the roll go into the minutes.
     FreezeRoll,
-    /// The secretary gives the resolution the next number.
-    Number { line: String },
+    /// The secretary says what came of the vote on the resolution, as the minutes have it.
+    Decide { new: New, motion: String },
+    /// The secretary gives the resolution the next number and issues it.
+    Issue { new: New, line: String, date: String },
+    /// The recorder looks at the blocks that several wrote in apart, and says that they were reread.
+    Reread,
     /// The secretary seals a document and enters the seal into the branch's book.
     Seal { doc: Doc },
     /// A task is given.
@@ -284,8 +288,8 @@ pub enum Act {
     Progress { new: New, task: String, percent: u32, text: String },
     /// The secretary brings what the reviewer sees up to date.
     UpdateDigest,
-    /// What came too late is begun as a thread, for its author.
-    LateToFeedback { new: New, title: String, author: String },
+    /// What came too late becomes a thread in its author's name, which the committee must answer. `words`: of what it says.
+    LateToFeedback { author: String, words: String },
 }
 
 /// What a plain field is set to.
@@ -298,16 +302,6 @@ pub enum Field {
     Time(i64),
     /// A member, by its id in the roster.
     Member(String),
-}
-
-/// Which heads an event names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Heads {
-    /// Those that the document has now.
-    Now,
-    /// Those that were debated last.
-    Debated,
 }
 
 /// A member's id in documents: the roster's short ids are enough of an identity for a play.

@@ -138,7 +138,7 @@ impl Ledger {
     #[must_use]
     pub fn fields(&self) -> BTreeMap<Doc, BTreeSet<Place>> {
         let mut fields: BTreeMap<Doc, BTreeSet<Place>> = BTreeMap::new();
-        for (_, entry) in &self.entries {
+        for entry in self.entries.values() {
             for mark in &entry.marks {
                 if let Mark::Says(place, _) = mark {
                     fields.entry(entry.doc.clone()).or_default().insert(place.clone());
@@ -163,6 +163,7 @@ impl Ledger {
             Mark::Words(place, words) | Mark::Instead(place, _, words) => {
                 self.words_present(&entry.doc, place, words, document)
             }
+            Mark::Among(place, words) => find(document, place).is_some_and(|all| holds(all, words)),
             Mark::Says(place, value) => {
                 self.value_present(&entry.doc, place, value, entry.phone, copy, &mut BTreeSet::new())
             }
@@ -234,6 +235,17 @@ impl Ledger {
 #[must_use]
 pub fn find<'a>(document: &'a Value, place: &[String]) -> Option<&'a Value> {
     place.iter().try_fold(document, |here, key| here.as_object()?.get(key))
+}
+
+/// Whether words stand anywhere in a document.
+#[must_use]
+pub fn holds(document: &Value, words: &str) -> bool {
+    match document {
+        Value::String(text) => text.contains(words),
+        Value::Array(list) => list.iter().any(|value| holds(value, words)),
+        Value::Object(map) => map.values().any(|value| holds(value, words)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::act::{Act, Doc, Field, New, Room, member};
+use crate::act::{Act, Doc, Field, New, member};
 
 /// A place in a document as JSON: keys from the root.
 pub type Place = Vec<String>;
@@ -16,6 +16,8 @@ pub enum Mark {
     Words(Place, String),
     /// Such words took the place of others in a text.
     Instead(Place, String, String),
+    /// Something below holds these words.
+    Among(Place, String),
     /// A field says this, or somebody who saw it wrote something else.
     Says(Place, Value),
 }
@@ -119,21 +121,21 @@ pub fn of(act: &Act, by: &str) -> (Doc, Vec<Mark>) {
         }
         Act::Close { question } => there(&Doc::Votebox, ["closed", question]),
         Act::FreezeRoll => there(&Doc::Minutes, ["attendance", "summary"]),
-        Act::Number { .. } => there(&Doc::Resolution, ["number"]),
+        Act::Decide { new: id, .. } => new(Doc::Resolution, "events", id),
+        Act::Issue { new: id, .. } => {
+            let (doc, mut marks) = new(Doc::Resolution, "events", id);
+            marks.push(Mark::There(at(["number"])));
+            (doc, marks)
+        }
+        Act::Reread => there(&Doc::Resolution, ["reread"]),
         Act::Seal { doc } => there(doc, ["seal"]),
         Act::GiveTask { task } => new(Doc::Tasks, "tasks", &task.new),
         Act::Progress { new: id, text, .. } => {
             (Doc::Tasks, vec![Mark::Words(at(["progress", &id.id(), "text"]), text.clone())])
         }
         Act::UpdateDigest => there(&Doc::Digest, ["state"]),
-        Act::LateToFeedback { new: id, .. } => {
-            (Doc::Feedback, vec![Mark::There(at(["threads", &id.ids(2)[0]]))])
+        Act::LateToFeedback { words, .. } => {
+            (Doc::Feedback, vec![Mark::Among(at(["messages"]), words.clone())])
         }
     }
-}
-
-/// The documents that hold a copy of what everybody reads, so that nothing of one phone is owed there twice.
-#[must_use]
-pub fn is_for_everybody(doc: &Doc) -> bool {
-    doc.room() == Room::Branch
 }

@@ -261,7 +261,7 @@ impl<'a> Hall<'a> {
             for phone in phones {
                 // The answer does not matter, and a dead phone hears nothing.
                 let (unheard, _) = oneshot::channel();
-                self.phones[*phone].order(Order::Ask(Command::NetworkChanged, unheard)).await;
+                self.phones[*phone].order(Order::Ask(Box::new(Command::NetworkChanged), unheard)).await;
             }
         }
     }

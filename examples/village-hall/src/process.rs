@@ -123,7 +123,7 @@ pub enum Order {
     /// Do this when what came before it has been answered; again after a crash.
     Do(Box<Job>),
     /// Ask now; the answer's channel is dropped if the phone is or falls dead.
-    Ask(Command, oneshot::Sender<Reply>),
+    Ask(Box<Command>, oneshot::Sender<Reply>),
     /// Kill the process with signal 9.
     Kill,
     /// Start the process again: `Start` comes before any other command.
@@ -192,7 +192,7 @@ impl Phone {
     /// Asks and waits for the answer; `None` when the phone is or falls dead.
     pub async fn ask(&self, command: Command) -> Option<Reply> {
         let (sender, answer) = oneshot::channel();
-        self.order(Order::Ask(command, sender)).await;
+        self.order(Order::Ask(Box::new(command), sender)).await;
         answer.await.ok()
     }
 }
@@ -255,7 +255,7 @@ impl Task {
         match order {
             Order::Do(job) => self.queue.push_back(job),
             Order::Ask(command, answer) => {
-                if let Some(id) = self.send(command).await {
+                if let Some(id) = self.send(*command).await {
                     self.asked.insert(id, answer);
                 }
             }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::clock::Moment;
-use crate::act::{Act, Doc, Heads, New, Room};
+use crate::act::{Act, Doc, New, Room};
 use crate::cast::{Cast, Fixtures};
 use crate::extras::{Extras, Names};
 use crate::link::Conditions;
@@ -123,6 +123,8 @@ pub enum Show {
         /// How many.
         count: usize,
     },
+    /// Blocks that several wrote in apart, on the recorder's phone.
+    Overlaps,
     /// The votes, on the recorder's phone.
     Votes,
     /// The month as the reviewer sees it.
@@ -275,11 +277,11 @@ impl Writer<'_> {
         doc: Doc,
         kind: &str,
         data: &[(&str, &str)],
-        heads: Option<Heads>,
+        with_heads: bool,
     ) {
         let new = self.make("", time);
         let data = data.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
-        self.act(time, phone, Act::Step { new, doc, kind: kind.to_owned(), data, heads });
+        self.act(time, phone, Act::Step { new, doc, kind: kind.to_owned(), data, with_heads });
     }
 
     fn replace(&mut self, time: &str, phone: usize, doc: Doc, block: &str, find: &str, with: &str) {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Hall, Outcome, Survey, survey};
 use crate::act::{Doc, Room};
 use crate::cast::Fixtures;
-use crate::ledger::{Final, Lost, Wanted};
+use crate::ledger::{Final, Lost, Wanted, holds};
 use crate::link::Link;
 use crate::marks::Place;
 use crate::phone::look::SealSeen;
@@ -265,16 +265,6 @@ impl Hall<'_> {
             _ => BTreeMap::new(),
         };
         (papers.join("\n\n"), files)
-    }
-}
-
-/// Whether words stand anywhere in a document.
-fn holds(document: &Value, words: &str) -> bool {
-    match document {
-        Value::String(text) => text.contains(words),
-        Value::Array(list) => list.iter().any(|value| holds(value, words)),
-        Value::Object(map) => map.values().any(|value| holds(value, words)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

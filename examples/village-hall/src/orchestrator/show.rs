@@ -42,6 +42,15 @@ impl Hall<'_> {
                     values.iter().map(|(value, by)| format!("{} ({by})", value.as_str().unwrap_or_default()));
                 Some(format!("        t1: {}", shown.collect::<Vec<_>>().join("  |  ")))
             }
+            Show::Overlaps => {
+                let seen = self.numbers().await?;
+                let shown: Vec<String> = seen.overlaps.iter().map(|(_, who)| who.join(", ")).collect();
+                Some(format!(
+                    "        {} khối nhiều người cùng sửa khi mất mạng, thư ký đọc lại · blocks that several wrote in apart: {}",
+                    shown.len(),
+                    shown.join("; ")
+                ))
+            }
             Show::Votes => {
                 let seen = self.numbers().await?;
                 let mut lines = String::new();
@@ -96,8 +105,10 @@ impl Hall<'_> {
                 if !late.iter().any(|l| l.member == self.script.late) {
                     return self.fault("what came too late is not listed".into());
                 }
-                let shown =
-                    late.iter().map(|l| format!("        muộn · late ({}): {:?}", l.member, l.text.trim()));
+                let shown = late.iter().map(|l| {
+                    let (before, after) = difference(&l.before, &l.after);
+                    format!("        muộn · late ({}): {before:?} → {after:?}", l.member)
+                });
                 Some(shown.collect::<Vec<_>>().join("\n"))
             }
         }
@@ -116,5 +127,34 @@ impl Hall<'_> {
             Some(Reply::Seen(Seen::Seals(seals))) => Some(seals),
             other => self.fault(format!("the secretary's phone shows no seals: {other:?}")),
         }
+    }
+}
+
+/// What differs, in whole words: where two texts begin and end alike is left out.
+fn difference<'a>(before: &'a str, after: &'a str) -> (&'a str, &'a str) {
+    let words = |text: &'a str| text.split_inclusive(' ').collect::<Vec<_>>();
+    let (b, a) = (words(before), words(after));
+    let first = b.iter().zip(&a).take_while(|(x, y)| x == y).count();
+    let left = b.len().min(a.len()) - first;
+    let last = b.iter().rev().zip(a.iter().rev()).take(left).take_while(|(x, y)| x == y).count();
+    let part = |text: &'a str, words: &[&str]| {
+        let bytes = |some: &[&str]| some.iter().map(|word| word.len()).sum::<usize>();
+        text[bytes(&words[..first])..text.len() - bytes(&words[words.len() - last..])].trim()
+    };
+    (part(before, &b), part(after, &a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_whole_words() {
+        let before = "Hoàn thành trước ngày 20/12, khởi công trong tháng.";
+        let after = "Hoàn thành trước ngày 20/12, khởi công trong tháng 02 năm 2027.";
+        assert_eq!(difference(before, after), ("tháng.", "tháng 02 năm 2027."));
+        assert_eq!(difference("a b c", "a c"), ("b", ""));
+        assert_eq!(difference("", "mới"), ("", "mới"));
+        assert_eq!(difference("như cũ", "như cũ"), ("", ""));
     }
 }

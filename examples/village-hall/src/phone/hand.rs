@@ -11,18 +11,17 @@ use dinh_model::branch::{self, Standing};
 use dinh_model::feedback::{self, NewThread as Begin};
 use dinh_model::field::Fields;
 use dinh_model::index::{self, Entry, Index};
-use dinh_model::lifecycle::{self, Lifecycle};
+use dinh_model::lifecycle;
 use dinh_model::me::Me;
-use dinh_model::minutes::{self, Count, NewMinutes, state::MinutesLife, words};
+use dinh_model::minutes::{self, Count, Minutes, NewMinutes, words};
 use dinh_model::outline::{self, Put, text_of};
-use dinh_model::resolution::{self, NewAssignment, Resolution, state::ResolutionLife};
+use dinh_model::resolution::{self, NewAssignment, Resolution, Voted, state::ResolutionLife};
 use dinh_model::review::{self, NewComment};
 use dinh_model::roster::{self, Roster, Source};
-use dinh_model::seal::{self, NewSeal};
 use dinh_model::suggestion::{self, Place};
 use dinh_model::vote::{self, Exclusion, Threshold};
 use dinh_model::votebox::{self, Question};
-use dinh_model::{access, consultation, task};
+use dinh_model::{access, book, consultation, digest, late, overlap, task};
 use dinh_proto::charter::record::Writers;
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
@@ -30,7 +29,7 @@ use dinh_proto::time::WallTime;
 
 use super::refused;
 use super::shelf::Shelf;
-use crate::act::{Act, Doc, Field, Heads, New, NewThread, Paper, Speech, member};
+use crate::act::{Act, Doc, Field, New, NewThread, Paper, Room, Speech, member};
 
 /// What became of an act.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +41,7 @@ pub enum Done {
 }
 
 /// This phone's member, about to do something.
+#[allow(missing_debug_implementations, reason = "it borrows the store")]
 pub struct Hand<'a> {
     pub replica: &'a mut Replica<ClientStore>,
     pub now: Now,
@@ -118,7 +118,7 @@ impl<'a> Hand<'a> {
             }
             Act::BeginDraft { paper } => self.begin_draft(paper)?,
             Act::BeginMeeting { paper, recorder } => self.begin_meeting(paper, &member(recorder))?,
-            Act::Step { new, doc, kind, data, heads } => self.step(new, doc, kind, data, *heads)?,
+            Act::Step { new, doc, kind, data, with_heads } => self.step(new, doc, kind, data, *with_heads)?,
             Act::OpenRound { .. } => {
                 let draft = self.id(&Doc::Draft)?;
                 let (branch, now) = (self.branch, self.now);
@@ -202,8 +202,13 @@ impl<'a> Hand<'a> {
                     minutes::set(e, &path!["attendance", "summary"], numbers)
                 })?;
             }
-            Act::Number { line } => self.number(line)?,
-            Act::Seal { doc } => self.seal(doc)?,
+            Act::Decide { new, motion } => self.decide(new, motion)?,
+            Act::Issue { new, line, date } => self.issue(new, line, date)?,
+            Act::Reread => self.reread()?,
+            Act::Seal { doc } => {
+                let (place, doc) = (self.standing()?.members, self.id(doc)?);
+                book::seal(self.replica, self.now, &place, &doc)?;
+            }
             Act::GiveTask { task: new } => {
                 let from = format!("{}/{}", self.id(&Doc::Resolution)?, new.new.id());
                 let owners: Vec<MemberId> = new.owners.iter().map(|id| member(id)).collect();
@@ -214,8 +219,11 @@ impl<'a> Hand<'a> {
             Act::Progress { new, task: id, percent, text } => {
                 self.write(&Doc::Tasks, Some(new), |e, me| task::report(e, me, id, Some(*percent), text))?;
             }
-            Act::UpdateDigest => self.update_digest()?,
-            Act::LateToFeedback { new, title, author } => return self.late_to_feedback(new, title, author),
+            Act::UpdateDigest => {
+                let today = super::look::day(self.now);
+                digest::keep::keep(self.replica, self.now, &self.branch, &today)?;
+            }
+            Act::LateToFeedback { author, .. } => self.late_to_feedback(&member(author))?,
         }
         Ok(Done::Written)
     }
@@ -298,7 +306,7 @@ impl<'a> Hand<'a> {
         doc: &Doc,
         kind: &str,
         data: &[(String, String)],
-        heads: Option<Heads>,
+        with_heads: bool,
     ) -> Result<()> {
         if *doc == Doc::Review {
             let round = data.iter().find(|(key, _)| key == "round").and_then(|(_, n)| n.parse().ok());
@@ -308,34 +316,16 @@ impl<'a> Hand<'a> {
         }
         let mut data: Vec<(&'static str, Value)> =
             pairs(data).into_iter().map(|(key, text)| (key, Value::from(text))).collect();
-        match heads {
-            Some(Heads::Now) => data.push(("heads", self.heads(doc)?.into())),
-            Some(Heads::Debated) => data.push(("heads", self.debated()?.into())),
-            None => {}
+        if with_heads {
+            let id = self.id(doc)?;
+            let heads = self.replica.document(&id, |d| resolution::heads_text(&d.heads()))?;
+            data.push(("heads", heads.into()));
         }
-        if *doc == Doc::Minutes {
-            self.event::<MinutesLife>(new, doc, kind, data)
-        } else {
-            self.event::<ResolutionLife>(new, doc, kind, data)
-        }
-    }
-
-    fn event<L: Lifecycle>(
-        &mut self,
-        new: &New,
-        doc: &Doc,
-        kind: &str,
-        data: Vec<(&'static str, Value)>,
-    ) -> Result<()> {
+        let is_minutes = *doc == Doc::Minutes;
         self.write(doc, Some(new), |e, me| {
-            let heads = lifecycle::fold::<L>(&lifecycle::read(&e.view())).heads;
-            lifecycle::write(e, me, kind, &heads, data).map(|_| ())
-        })
-    }
-
-    fn heads(&mut self, doc: &Doc) -> Result<String> {
-        let id = self.id(doc)?;
-        self.replica.document(&id, |d| consultation::heads_text(&d.heads()))
+            if is_minutes { minutes::step(e, me, kind, data) } else { resolution::step(e, me, kind, data) }
+        })?;
+        Ok(())
     }
 
     /// The heads of the resolution that were debated last.
@@ -455,53 +445,46 @@ impl<'a> Hand<'a> {
         self.write(&Doc::Votebox, None, |e, me| votebox::close(e, me, &found, &voters))
     }
 
-    fn number(&mut self, line: &str) -> Result<()> {
+    fn decide(&mut self, new: &New, motion: &str) -> Result<()> {
+        let heads = self.debated()?;
+        let minutes = self.read(&Doc::Minutes, Minutes::read)?;
+        let found = minutes.motions.iter().find(|m| m.id == motion);
+        let found = found.ok_or_else(|| refused("the motion has not arrived"))?;
+        let vote = found.result().ok_or_else(|| refused("no count of the motion holds"))?;
+        let voted = Voted { heads: &heads, vote, threshold: found.threshold };
+        self.write(&Doc::Resolution, Some(new), |e, me| resolution::decide(e, me, &voted))?;
+        Ok(())
+    }
+
+    fn issue(&mut self, new: &New, line: &str, date: &str) -> Result<()> {
         let doc = self.id(&Doc::Resolution)?.to_string();
-        let place = Doc::Index(crate::act::Room::Branch);
+        let place = Doc::Index(Room::Branch);
         let index = self.read(&place, Index::read)?;
-        let number = self.write(&place, None, |e, _| index::give_number(e, &index, &doc, line))?;
-        let number = format!("{number:02}");
-        self.write(&Doc::Resolution, None, |e, _| e.put(&path!["number"], number.as_str()))
+        let number = format!("{:02}", index.next_number(line));
+        let resolution = self.read(&Doc::Resolution, Resolution::read)?;
+        resolution.may_issue(&number, &BTreeSet::new()).map_err(|not| refused(&not.to_string()))?;
+        self.write(&place, None, |e, _| index::give_number(e, &index, &doc, line))?;
+        self.write(&Doc::Resolution, Some(new), |e, me| resolution::issue(e, me, &number, date))?;
+        Ok(())
     }
 
-    fn seal(&mut self, doc: &Doc) -> Result<()> {
-        let place = Doc::Index(crate::act::Room::Branch);
-        let previous = self.read(&place, Index::read)?.last_seals();
-        let id = self.id(doc)?;
-        let heads = self.replica.document(&id, |d| d.heads())?;
-        let number = match doc {
-            Doc::Resolution => self.read(doc, Resolution::read)?.number.get().cloned(),
-            _ => None,
-        };
-        let name = id.to_string();
-        let schema = super::look::schema_of(doc);
-        let new = NewSeal {
-            document: &name,
-            schema,
-            heads: &heads,
-            number: number.as_deref(),
-            previous: &previous,
-        };
-        let sealed = self.write(doc, None, |e, me| seal::seal(e, me, &new))?;
-        self.write(&place, None, |e, _| index::enter_seal(e, &sealed))
+    fn reread(&mut self) -> Result<()> {
+        let id = self.id(&Doc::Resolution)?;
+        let (overlaps, heads) = (super::look::overlaps(self)?, self.replica.document(&id, |d| d.heads())?);
+        self.write(&Doc::Resolution, None, |e, _| {
+            overlaps.iter().try_for_each(|(block, _)| overlap::reread(e, block, &heads))
+        })
     }
 
-    fn late_to_feedback(&mut self, new: &New, title: &str, author: &str) -> Result {
-        let late = super::look::late_of(self, &Doc::Resolution)?;
-        let mine: Vec<String> = late.iter().filter(|l| l.member == author).map(|l| l.text.clone()).collect();
-        if mine.is_empty() {
-            return Err(refused("nothing came too late"));
+    fn late_to_feedback(&mut self, author: &MemberId) -> Result<()> {
+        let (doc, threads) = (self.id(&Doc::Resolution)?, self.id(&Doc::Feedback)?);
+        let all = late::of(self.replica, &doc, &resolution::OPEN_SCHEMA)?;
+        let of_author =
+            |p: &&late::Proposal| p.by.is_some_and(|by| by.member == *author) && p.became.is_none();
+        for proposal in all.iter().filter(of_author) {
+            late::into_feedback(self.replica, self.now, &doc, proposal, &threads)?;
         }
-        let thread = NewThread {
-            new: *new,
-            doc: Doc::Feedback,
-            kind: feedback::Kind::DraftComment,
-            title: title.to_owned(),
-            text: mine.join(" / "),
-            on_behalf_of: Some(author.to_owned()),
-        };
-        self.thread(&thread)?;
-        Ok(Done::Written)
+        Ok(())
     }
 }
 

@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use dinh_core::document::{ChangeHash, Document, DocumentError, PatchAction, Path};
+use dinh_core::document::{ChangeHash, Document, DocumentError, Path};
 use dinh_core::gate::rights::Schema;
-use dinh_core::replica::ReplicaError;
+use dinh_core::replica::{Now, ReplicaError};
 use dinh_model::access::writers;
-use dinh_model::digest::{self, Count, Month};
-use dinh_model::feedback::Thread;
 use dinh_model::field::Fields;
-use dinh_model::interchange::form::{self, Form, Markup};
+use dinh_model::interchange::form::{self, Form, Locale, Markup};
 use dinh_model::minutes::{self, Minutes};
 use dinh_model::resolution::{self, Resolution};
 use dinh_model::seal::{self, Seal};
-use dinh_model::task::Task;
 use dinh_model::votebox::Question;
+use dinh_model::{late, overlap};
 use dinh_proto::ids::MemberId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,8 +28,12 @@ pub struct LateChange {
     pub change: String,
     /// Whose phone it is from, by its id in the roster.
     pub member: String,
-    /// What it put into the text.
-    pub text: String,
+    /// The field: keys from the root.
+    pub field: Vec<String>,
+    /// What its writer saw there.
+    pub before: String,
+    /// What it wrote.
+    pub after: String,
 }
 
 /// A seal as a phone finds it.
@@ -51,6 +53,9 @@ pub struct SealSeen {
     pub late: Vec<LateChange>,
 }
 
+/// A count that holds: for, against, base, whether it carried.
+pub type Held = (u32, u32, u32, bool);
+
 /// The numbers of the meeting as a phone shows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbers {
@@ -67,7 +72,7 @@ pub struct Numbers {
     /// Who is left out of it, by name, and why.
     pub left_out: Vec<(String, String)>,
     /// Motions with what holds: yes, no, base, carried.
-    pub motions: Vec<(String, Option<(u32, u32, u32, bool)>)>,
+    pub motions: Vec<(String, Option<Held>)>,
     /// Votes on the phones: yes, no, abstain.
     pub phones: Option<(u32, u32, u32)>,
     /// Where the resolution stands.
@@ -76,6 +81,8 @@ pub struct Numbers {
     pub minutes: String,
     /// The number of the resolution.
     pub number: Option<String>,
+    /// Blocks of the resolution that several wrote in apart and nobody reread, with who.
+    pub overlaps: Vec<(String, Vec<String>)>,
 }
 
 /// The papers, laid out.
@@ -104,24 +111,31 @@ fn heads_of(document: &Document, seal: &Seal) -> Vec<ChangeHash> {
 }
 
 /// What came too late to what is sealed.
-pub fn late_of(hand: &mut Hand<'_>, doc: &Doc) -> Result<Vec<LateChange>, ReplicaError> {
-    let Some(found) = standing(hand, doc)? else { return Ok(Vec::new()) };
+fn late_of(hand: &mut Hand<'_>, doc: &Doc) -> Result<Vec<LateChange>, ReplicaError> {
     let id = hand.id(doc)?;
-    let known = writers(hand.replica, &id);
-    let schema = schema_of(doc);
-    let late = hand.replica.document(&id, |d| seal::late(d, &found, schema))?.map_err(failed)?;
-    let shown = |late: &seal::Late| {
-        let words = late.patches.iter().filter_map(|patch| match &patch.action {
-            PatchAction::SpliceText { value, .. } => Some(value.as_str()),
-            _ => None,
-        });
-        LateChange {
-            change: late.change.to_string(),
-            member: known.of(&late.actor).map(|w| roster_id(&w.member)).unwrap_or_default(),
-            text: words.collect::<String>(),
-        }
+    let proposals = late::of(hand.replica, &id, schema_of(doc))?;
+    let seen = |p: late::Proposal| LateChange {
+        change: p.change,
+        member: p.by.map(|by| roster_id(&by.member)).unwrap_or_default(),
+        field: p.field,
+        before: p.before,
+        after: p.after,
     };
-    Ok(late.iter().map(shown).collect())
+    Ok(proposals.into_iter().map(seen).collect())
+}
+
+/// Blocks of the resolution that several wrote in without knowing of each other, with who, by ids in the roster.
+pub fn overlaps(hand: &mut Hand<'_>) -> Result<Vec<(String, Vec<String>)>, ReplicaError> {
+    let id = hand.id(&Doc::Resolution)?;
+    let known = writers(hand.replica, &id);
+    let found = hand.replica.document(&id, |d| overlap::overlaps(d, &known))?.map_err(failed)?;
+    Ok(found.iter().map(|o| (o.block.clone(), o.members.iter().map(roster_id).collect())).collect())
+}
+
+/// What day it is, `YYYY-MM-DD`: the story is over before its month is.
+pub fn day(now: Now) -> String {
+    let days = (i64::try_from(now.wall.0).unwrap_or(0) - crate::story::DAY).div_euclid(86_400_000);
+    if days < -2 { format!("2026-11-{:02}", 33 + days) } else { format!("2026-12-{:02}", 3 + days) }
 }
 
 /// The seals that stand here.
@@ -178,6 +192,7 @@ pub fn numbers(hand: &mut Hand<'_>) -> Result<Numbers, ReplicaError> {
         resolution: word(&resolution.life.status.state()),
         minutes: word(&minutes.life.status.state()),
         number: resolution.number.get().cloned(),
+        overlaps: overlaps(hand)?,
     })
 }
 
@@ -185,39 +200,6 @@ pub fn numbers(hand: &mut Hand<'_>) -> Result<Numbers, ReplicaError> {
 fn word<S: Serialize>(state: &Option<S>) -> String {
     let value = serde_json::to_value(state).unwrap_or_default();
     value.as_str().unwrap_or("disputed").to_owned()
-}
-
-impl Hand<'_> {
-    /// Brings the reviewer's numbers of the month up to date from what this phone reads.
-    pub(super) fn update_digest(&mut self) -> Result<(), ReplicaError> {
-        const MONTH: &str = "2026-12";
-        let seen = numbers(self)?;
-        let resolution = self.read(&Doc::Resolution, Resolution::read)?;
-        let threads = self.read(&Doc::Feedback, Thread::read_all)?;
-        let tasks = self.read(&Doc::Tasks, Task::read_all)?;
-        let today = "2026-12-05";
-        let open = threads.iter().filter(|t| t.life.status.state().is_none_or(|s| !s.is_answered())).count();
-        let overdue = threads.iter().filter(|t| t.is_overdue(today)).count()
-            + tasks.iter().filter(|t| t.is_overdue(today)).count();
-        let has_read = resolution.read.values().filter(|r| r.get() == Some(&resolution.round)).count();
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let mut counts = BTreeMap::from([
-            (Count::Round, resolution.round),
-            (Count::Read, number(has_read)),
-            (Count::Members, seen.total),
-            (Count::Present, seen.present),
-            (Count::Base, seen.base),
-            (Count::OpenFeedback, number(open)),
-            (Count::Overdue, number(overdue)),
-        ]);
-        if let Some((yes, ..)) =
-            seen.motions.iter().find_map(|(title, r)| r.filter(|_| title.contains("Nghị quyết")))
-        {
-            counts.insert(Count::Yes, yes);
-        }
-        let month = Month { state: Some(seen.resolution), counts, updated_at: None };
-        self.write(&Doc::Digest, None, |e, me| digest::update(e, me.now, MONTH, &month).map(|_| ()))
-    }
 }
 
 /// The values that stand at a place of a document, what is shown first, with whose they are.
@@ -268,18 +250,12 @@ pub fn papers(hand: &mut Hand<'_>) -> Result<Papers, ReplicaError> {
         let known = writers(hand.replica, &id);
         let form = hand.replica.document(&id, |d| {
             let view = d.view_at(&heads_of(d, &found))?;
-            let fields = Fields::new(&view, &known);
-            Ok::<_, DocumentError>(match doc {
-                Doc::Minutes => Form::of_minutes(&Minutes::read(&fields), &name),
-                _ => Form::of_resolution(&Resolution::read(&fields), &name),
-            })
+            let locale = Locale { name: &name, utc_offset_minutes: 420 };
+            Ok::<_, DocumentError>(Form::read(&Fields::new(&view, &known), &locale))
         })?;
-        let form = Form { is_sealed: true, ..form.map_err(failed)? };
-        let (file, html) = match doc {
-            Doc::Minutes => ("bien-ban.html", form::MINUTES_HTML),
-            _ => ("nghi-quyet.html", form::RESOLUTION_HTML),
-        };
-        let page = form::render(html, Markup::Html, &form).map_err(|error| refused(&error.to_string()))?;
+        let form = Form { is_sealed: true, is_draft: false, ..form.map_err(failed)? };
+        let file = if doc == Doc::Minutes { "bien-ban.html" } else { "nghi-quyet.html" };
+        let page = form::render(Markup::Html, &form).map_err(|error| refused(&error.to_string()))?;
         files.insert(file.to_owned(), page);
     }
     Ok(Papers { files })

@@ -332,7 +332,7 @@ fn is_done(hand: &mut Hand<'_>, doc: &Doc, marks: &[Mark]) -> std::result::Resul
                     .or_else(|| view.get(&path_of(place)).and_then(|v| v.as_str().map(str::to_owned)))
                     .is_some_and(|text| text.contains(words.as_str())),
                 // Doing these again changes nothing that is there.
-                Mark::Instead(..) | Mark::Says(..) => false,
+                Mark::Instead(..) | Mark::Says(..) | Mark::Among(..) => false,
             })
     })
 }

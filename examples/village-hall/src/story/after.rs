@@ -23,13 +23,12 @@ impl Writer<'_> {
         let date = Field::Text("2026-12-05".into());
         let field = vec!["header".to_owned(), "doc_date".to_owned()];
         self.act("+2 08:01", chair, Act::Set { doc: Doc::Resolution, field, value: date });
-        self.act("+2 08:02", chair, Act::Number { line: "resolution 2025-2027".into() });
+        let new = self.make("issued", "+2 08:02");
+        let line = "resolution 2025-2027".to_owned();
+        self.act("+2 08:02", chair, Act::Issue { new, line, date: "2026-12-05".into() });
         self.act("+2 08:03", chair, Act::Seal { doc: Doc::Resolution });
-        let issued = [("number", "01"), ("date", "2026-12-05")];
-        self.step("+2 08:04", chair, Doc::Resolution, "issued", &issued, None);
-        self.step("+2 08:05", chair, Doc::Resolution, "in_force", &[], None);
+        self.step("+2 08:05", chair, Doc::Resolution, "in_force", &[], false);
         self.act("+2 08:10", chair, Act::Seal { doc: Doc::Minutes });
-        self.step("+2 08:11", chair, Doc::Minutes, "signed", &[], None);
         self.converge("+2 08:15", true);
         let (block, words) = (self.id("r2b1"), " [Sửa sau khi niêm phong.]".to_owned());
         self.attempt("+2 08:20", chair, Act::Clause { doc: Doc::Resolution, block, text: words });
@@ -79,9 +78,8 @@ impl Writer<'_> {
         self.links("+3 18:00", vec![late], LinkEvent::Heal);
         self.converge("+3 18:10", false);
         self.show("+3 18:10", Show::Late);
-        let new = self.make("thread-late", "+3 18:20");
-        let title = "Ý kiến đến muộn của đồng chí Ma Văn Đoàn".to_owned();
-        self.act("+3 18:20", chair, Act::LateToFeedback { new, title, author: LATE.into() });
+        let words = "khởi công trong tháng 02 năm 2027".to_owned();
+        self.act("+3 18:20", chair, Act::LateToFeedback { author: LATE.into(), words });
         let given = self.fixtures.feedback[4].clone();
         let boxes = [Doc::Mailbox(Room::ToCommittee(LATE.into())), to_upper(LATE)];
         for (name, doc) in ["kept-1", "kept-2"].into_iter().zip(boxes) {

@@ -48,7 +48,7 @@ impl Writer<'_> {
             );
         }
         self.converge("-5 22:00", false);
-        self.step("-5 23:00", chair, Doc::Draft, "committee_review", &[], None);
+        self.step("-5 23:00", chair, Doc::Draft, "committee_review", &[], false);
     }
 
     fn first_round(&mut self) {
@@ -112,7 +112,7 @@ impl Writer<'_> {
             let act = Act::Comment { new, round: 1, severity, quote, answers: None, text: words.into() };
             self.act("-2 10:10", reviewer, act);
         }
-        self.step("-2 10:20", reviewer, Doc::Review, "returned", &[("round", "1")], None);
+        self.step("-2 10:20", reviewer, Doc::Review, "returned", &[("round", "1")], false);
         self.converge("-2 11:00", false);
     }
 
@@ -151,6 +151,7 @@ impl Writer<'_> {
         self.thread_step("-2 09:12", chair, Doc::Feedback, "thread-2", "forwarded", &[("to", "org-tan-khe")]);
         self.thread_step("-2 09:15", deputy, Doc::Feedback, "thread-4", "acknowledged", &[]);
         self.say_in("-2 09:16", deputy, Doc::Feedback, "thread-4", &words(3, 1));
+        self.thread_step("-2 09:16", deputy, Doc::Feedback, "thread-4", "in_progress", &[]);
         self.thread_step("-2 09:17", deputy, Doc::Feedback, "thread-4", "answered", &[]);
     }
 
@@ -192,7 +193,7 @@ impl Writer<'_> {
             self.act("-1 06:00", phone, Act::HasRead { round: 2 });
         }
         let reviewer = self.cast.reviewer();
-        self.step("-1 06:30", reviewer, Doc::Review, "cleared", &[("round", "2")], None);
+        self.step("-1 06:30", reviewer, Doc::Review, "cleared", &[("round", "2")], false);
     }
 
     fn invitation(&mut self) {
@@ -207,7 +208,7 @@ impl Writer<'_> {
         let venue = text(&self.fixtures.minutes["venue"]).to_owned();
         self.act("-1 07:01", chair, Act::BeginMeeting { paper, recorder: "m04".into() });
         let called = [("time", "19:30"), ("place", venue.as_str()), ("agenda", agenda.as_str())];
-        self.step("-1 07:05", chair, Doc::Minutes, "convened", &called, None);
+        self.step("-1 07:05", chair, Doc::Minutes, "convened", &called, false);
     }
 
     /// A paper of the fixtures before anybody wrote in it; with its prose if that is a draft.

@@ -22,7 +22,7 @@ const MINUTES_OF_DAY: i64 = 24 * 60;
 
 /// A moment of the story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment {
+pub(super) struct Moment {
     /// Real milliseconds after the beginning.
     pub ms: u64,
     /// What clocks in the story show: milliseconds since 1970.
@@ -61,14 +61,14 @@ fn real_ms(thousandths: i64, options: &Options) -> u64 {
 }
 
 /// A moment by its name.
-pub fn moment(time: &str, options: &Options) -> Moment {
+pub(super) fn moment(time: &str, options: &Options) -> Moment {
     let (day, minute) = read(time);
     let wall = DAY + (day * MINUTES_OF_DAY + minute) * 60_000;
     Moment { ms: real_ms(thousandths(time), options), wall }
 }
 
 /// A moment of the evening between two others; `draw` gives a number below the one that it gets.
-pub fn between(from: &str, until: &str, options: &Options, draw: impl FnOnce(u64) -> u64) -> Moment {
+pub(super) fn between(from: &str, until: &str, options: &Options, draw: impl FnOnce(u64) -> u64) -> Moment {
     let (from, until) = (thousandths(from), thousandths(until));
     let long = u64::try_from(until - from).unwrap_or(0);
     let at = from + i64::try_from(draw(long.max(1))).unwrap_or(0);
@@ -76,7 +76,7 @@ pub fn between(from: &str, until: &str, options: &Options, draw: impl FnOnce(u64
 }
 
 /// How a moment is told: the time in the evening, the day otherwise.
-pub fn told(time: &str) -> String {
+pub(super) fn told(time: &str) -> String {
     let (day, minute) = read(time);
     let clock = format!("{:02}:{:02}", minute / 60, minute % 60);
     match day {

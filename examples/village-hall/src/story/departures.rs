@@ -6,7 +6,7 @@ use crate::protocol::Departure;
 
 impl Writer<'_> {
     /// Somebody whose phone is not needed. Meetings of four phones have only one.
-    fn to_spare(&mut self) -> Option<usize> {
+    fn spare(&mut self) -> Option<usize> {
         let held = [self.chair(), self.recorder(), self.late()];
         let is_free = |phone: &usize| !held.contains(phone) && *phone < self.cast.members;
         let free: Vec<usize> = self.members().into_iter().filter(is_free).collect();
@@ -15,7 +15,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn lose_a_phone(&mut self) {
-        let Some(lost) = self.to_spare() else { return };
+        let Some(lost) = self.spare() else { return };
         let name = self.cast.people[lost].name.clone();
         self.gone.insert(lost);
         self.say(
@@ -44,7 +44,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn leave(&mut self) {
-        let Some(left) = self.to_spare() else { return };
+        let Some(left) = self.spare() else { return };
         let name = self.cast.people[left].name.clone();
         self.gone.insert(left);
         self.holders.remove(&self.cast.people[left].member.clone());

@@ -5,7 +5,7 @@ use dinh_model::feedback::Kind;
 use serde_json::Value;
 
 use super::{CUT_MINUTES, LinkEvent, Show, What, Writer, each, text, to_committee};
-use crate::act::{Act, Doc, Field, Heads, NewThread, Speech};
+use crate::act::{Act, Doc, Field, NewThread, Speech};
 use crate::link::Conditions;
 
 /// What a member proposes in the hall and the secretary takes in.
@@ -36,7 +36,7 @@ impl Writer<'_> {
             "Bí thư tuyên bố khai mạc, thư ký điểm danh.",
             "The secretary opens the meeting; the recorder calls the roll, also of those without phones.",
         );
-        self.step("19:30", chair, Doc::Minutes, "open", &[("recorder", "m04")], None);
+        self.step("19:30", chair, Doc::Minutes, "open", &[("recorder", "m04")], false);
         let field = |key: &str| vec![key.to_owned()];
         let venue = Field::Text(text(&self.fixtures.minutes["venue"]).to_owned());
         self.act("19:31", recorder, Act::Set { doc: Doc::Minutes, field: field("venue"), value: venue });
@@ -160,7 +160,7 @@ impl Writer<'_> {
         for (index, edit) in each(&pool["replacements"]).enumerate() {
             let time = format!("20:{}", 14 + 3 * index);
             let (block, find, with) = (text(&edit["block"]), text(&edit["find"]), text(&edit["with"]));
-            self.replace(&time, (index + 3) % count, Doc::Resolution, block, find, with);
+            self.replace(&time, (index + 4) % count, Doc::Resolution, block, find, with);
         }
         let contested = &pool["contested"];
         for (index, with) in each(&contested["with"]).enumerate() {
@@ -253,6 +253,8 @@ impl Writer<'_> {
         let shown = Act::Hide { doc: Doc::Resolution, block: self.id("r1b2"), hidden: false };
         self.act("20:44", chair, shown);
         self.names.insert("secret".into(), self.id("secret-thread"));
+        self.show("20:44", Show::Overlaps);
+        self.act("20:44", recorder, Act::Reread);
         let asker = self.asker();
         self.names.insert("asker".into(), asker.clone());
         self.thread_step("20:44", chair, to_committee(&asker), "secret", "acknowledged", &[]);
@@ -280,9 +282,9 @@ impl Writer<'_> {
             "Bí thư đưa dự thảo ra thảo luận, chốt bản đang xem.",
             "The resolution is tabled: the debate is about exact heads; what is changed on the floor names new ones.",
         );
-        self.step("20:45", chair, Doc::Resolution, "tabled", &[("meeting", "2026-12")], Some(Heads::Now));
+        self.step("20:45", chair, Doc::Resolution, "tabled", &[("meeting", "2026-12")], true);
         self.accept("20:46", "sg-cold", block, with);
-        self.step("20:47", chair, Doc::Resolution, "amended_on_floor", &[], Some(Heads::Now));
+        self.step("20:47", chair, Doc::Resolution, "amended_on_floor", &[], true);
         self.converge("20:48", true);
     }
 

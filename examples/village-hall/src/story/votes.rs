@@ -5,7 +5,7 @@ use dinh_model::vote::{Ballots, Method, Tally};
 use dinh_model::votebox::Choice;
 
 use super::{Show, Writer, text};
-use crate::act::{Act, Doc, Field, Heads, NewThread};
+use crate::act::{Act, Doc, Field, NewThread};
 
 impl Writer<'_> {
     pub(super) fn closing(&mut self) {
@@ -30,9 +30,8 @@ impl Writer<'_> {
         self.count("20:58", "c1", "v1", Method::ShowOfHands, tally, None);
         self.converge("20:58", true);
         self.act("20:59", chair, Act::ConfirmCount { vote: self.id("c1") });
-        let carried = [("vote", self.id("c1")), ("result", "carried".to_owned())];
-        let carried: Vec<(&str, &str)> = carried.iter().map(|(k, v)| (*k, v.as_str())).collect();
-        self.step("20:59", chair, Doc::Resolution, "adopted", &carried, Some(Heads::Debated));
+        let new = self.make("decision", "20:59");
+        self.act("20:59", chair, Act::Decide { new, motion: self.id("v1") });
         self.block("20:59", "s6b1");
         let new = self.make("v2", "21:00");
         let title = text(&votes[1]["motion"]).to_owned();
@@ -122,7 +121,7 @@ impl Writer<'_> {
             Act::Set { doc: Doc::Minutes, field: vec!["ended_at".into()], value: ended },
         );
         self.act("21:12", recorder, Act::FreezeRoll);
-        self.step("21:12", recorder, Doc::Minutes, "read_back", &[], None);
+        self.step("21:12", recorder, Doc::Minutes, "read_back", &[], false);
         let new = self.make("v3", "21:13");
         let title = text(&self.fixtures.minutes["votes"][2]["motion"]).to_owned();
         self.act("21:13", recorder, Act::Motion { new, title, on_resolution: false });
@@ -133,7 +132,7 @@ impl Writer<'_> {
             self.act("21:14", chair, Act::ConfirmCount { vote: self.id(count) });
         }
         let vote = self.id("c3");
-        self.step("21:15", chair, Doc::Minutes, "adopted", &[("vote", &vote)], Some(Heads::Now));
+        self.step("21:15", chair, Doc::Minutes, "adopted", &[("vote", &vote)], true);
         self.say("21:15", "Biên bản được thông qua; bế mạc.", "The minutes are adopted; the meeting ends.");
         self.converge("21:16", true);
         self.show("21:16", Show::Votes);
