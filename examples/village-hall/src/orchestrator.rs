@@ -296,18 +296,15 @@ impl<'a> Hall<'a> {
                 return;
             }
             let busy = self.waiting.values().any(|phone| here.contains(phone));
-            if !busy
-                && self
-                    .differences(&survey(&self.phones, &here, false).await, &here, except.is_empty())
-                    .is_empty()
-            {
+            let why = self.differences(&survey(&self.phones, &here, false).await, &here, except.is_empty());
+            if !busy && why.is_empty() {
                 break;
             }
             if Instant::now() > deadline {
                 let seconds = self.config.converge_timeout.as_secs();
-                let why =
-                    self.differences(&survey(&self.phones, &here, true).await, &here, except.is_empty());
-                self.fault::<()>(format!("no equal copies after {seconds} s: {why}"));
+                self.fault::<()>(format!(
+                    "no equal copies after {seconds} s, unanswered acts: {busy}. {why}"
+                ));
                 return;
             }
             if shown.elapsed() > REFRESH {

@@ -183,10 +183,9 @@ impl Hall<'_> {
         let of = |doc: Doc| first.iter().find(|seal| seal.doc == doc);
         self.report.seals =
             [Doc::Resolution, Doc::Minutes].into_iter().filter_map(of).map(|s| s.content.clone()).collect();
-        let chained = of(Doc::Minutes)
-            .zip(of(Doc::Resolution))
-            .is_some_and(|(later, first)| later.previous == [first.hash.clone()]);
-        if !chained {
+        if let Some((later, first)) = of(Doc::Minutes).zip(of(Doc::Resolution))
+            && later.previous != [first.hash.clone()]
+        {
             self.report.faults.push("the minutes' seal does not follow the resolution's".into());
         }
     }
@@ -197,6 +196,8 @@ impl Hall<'_> {
             .values()
             .flat_map(|(_, held)| held.iter().map(|(doc, id, _)| (id.clone(), doc.clone())))
             .collect();
+        // A meeting that broke off before anybody said anything in confidence lacks it everywhere.
+        let was_whole = self.report.faults.is_empty();
         let ask = Command::Sees { ids: all.keys().cloned().collect() };
         let phones: Vec<usize> = survey.keys().copied().collect();
         for (phone, reply) in self.ask_all(phones.iter().map(|p| (*p, ask.clone())).collect()).await {
@@ -221,7 +222,7 @@ impl Hall<'_> {
                 .is_some_and(|copy| copy.documents.values().any(|d| holds(d, &self.script.secret)));
             let may = person.reads(&Room::ToCommittee(self.script.asker.clone()));
             self.report.secret_readers += u32::from(has && may);
-            if has != may {
+            if has && !may || may && !has && was_whole {
                 let how = if has {
                     "has the words that were said in confidence"
                 } else {

@@ -40,8 +40,9 @@ impl Shelves {
             match event {
                 Event::DocumentChanged { doc, .. } | Event::DocumentReset { doc } => {
                     self.hashes.remove(&doc);
-                    self.is_stale |=
-                        self.shelf.iter().any(|(name, id)| *id == doc && matches!(name, Doc::Index(_)));
+                    let name = self.shelf.iter().find(|(_, id)| **id == doc).map(|(name, _)| name);
+                    // What no index lists may be an index that has arrived now.
+                    self.is_stale |= name.is_none_or(|name| matches!(name, Doc::Index(_)));
                 }
                 Event::CharterChanged { .. } | Event::Joined { .. } => {
                     (self.is_stale, self.people_changed) = (true, true);

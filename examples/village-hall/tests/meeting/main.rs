@@ -97,7 +97,7 @@ async fn a_removal_that_is_not_done_is_found_out() {
 async fn a_relay_that_knows_a_name_is_found_out() {
     let report = play(options(4), Some("tells")).await.report;
     assert!(report.converged && report.lost == 0, "nothing else is wrong: {report:#?}");
-    assert!(report.relay_hits == 1 && report.faults[0].contains("the relay can read"), "{report:#?}");
+    assert!(report.relay_hits > 0 && report.faults[0].contains("the relay can read"), "{report:#?}");
 }
 
 async fn a_phone_that_dies_is_found_out() {
