@@ -114,7 +114,7 @@ pub fn check<S: Store>(replica: &mut Replica<S>, place: &Place) -> Result<Vec<(D
             pages.push((doc, Page::Incomplete));
             continue;
         };
-        let all = read(replica, &doc, |fields| seal::read(fields))?;
+        let all = read(replica, &doc, seal::read)?;
         let page = match all.all().iter().map(|w| &w.value).find(|sealed| sealed.hash() == *hash) {
             None if all.all().is_empty() => Page::Incomplete,
             None => Page::Wrong,

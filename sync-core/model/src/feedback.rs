@@ -16,7 +16,7 @@ use dinh_proto::ids::MemberId;
 use serde::{Deserialize, Serialize};
 
 use crate::check::refuse_classified;
-use crate::field::{Fields, member};
+use crate::field::{Fields, Register, member, put_register};
 use crate::lifecycle::{self, Event, Folded};
 use crate::me::Me;
 
@@ -137,6 +137,9 @@ pub struct Thread {
     pub messages: Vec<Message>,
     /// Where it stands.
     pub life: Folded<state::State>,
+    /// Who of those that must answer deals with it.
+    #[serde(skip)]
+    pub handler: Register<MemberId>,
     /// By when it must be answered, `YYYY-MM-DD`, if that was said; the last extension decides.
     pub due: Option<String>,
 }
@@ -185,6 +188,7 @@ impl Thread {
                     author,
                     subject: text("subject"),
                     messages: messages.remove(&id).unwrap_or_default(),
+                    handler: fields.member(&path!["handlers", id.as_str()]),
                     due: due.map(str::to_owned),
                     life,
                     id,
@@ -219,7 +223,9 @@ fn read_message(fields: &Fields<'_, '_>, id: String) -> Option<(String, Message)
 pub fn create(edit: &mut Edit<'_>, audience: &str) -> Result<(), EditError> {
     edit.put(&path!["schema"], SCHEMA.name)?;
     edit.put(&path!["audience"], audience)?;
-    ["threads", "messages", lifecycle::EVENTS].iter().try_for_each(|map| edit.put_map(&path![*map]))
+    ["threads", "messages", "handlers", lifecycle::EVENTS]
+        .iter()
+        .try_for_each(|map| edit.put_map(&path![*map]))
 }
 
 /// A thread to begin.
@@ -294,6 +300,15 @@ pub fn say(
     }
     edit.put(&path!["messages", id.as_str()], Value::Map(fields))?;
     Ok(id)
+}
+
+/// Says who deals with a thread. By the committee, or the upper body in its mailboxes.
+///
+/// # Errors
+/// If this device may not, or there is no such thread.
+pub fn set_handler(edit: &mut Edit<'_>, thread: &str, member: &MemberId) -> Result<(), EditError> {
+    edit.view().hydrate(&path!["threads", thread, "kind"])?;
+    put_register(edit, &path!["handlers", thread], member.to_string())
 }
 
 /// Writes an event of a thread: `acknowledged`, `in_progress`, `forwarded`, `answered`, `extended`, `declined`, `closed`,

@@ -33,12 +33,15 @@ impl Me {
         self.member.to_string()
     }
 
-    /// A new id: 16 random bytes in hex, the first of which are the time, so that ids sort roughly by age.
+    /// A new id: 16 bytes in hex. The first six are the time, two more count the ids of this act, the rest is random: ids of one act
+    /// sort as they were made, others roughly by age.
     pub fn new_id(&mut self) -> String {
         self.ids += 1;
         let mut bytes = self.seed;
         bytes[..6].copy_from_slice(&self.now.max(0).to_be_bytes()[2..]);
-        for (byte, count) in bytes[6..].iter_mut().zip(self.ids.to_le_bytes()) {
+        let (high, low) = (self.ids >> 16, self.ids & 0xffff);
+        bytes[6..8].copy_from_slice(&low.to_be_bytes()[6..]);
+        for (byte, count) in bytes[8..].iter_mut().zip(high.to_le_bytes()) {
             *byte ^= count;
         }
         bytes.iter().map(|b| format!("{b:02x}")).collect()

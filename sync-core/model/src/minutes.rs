@@ -1,5 +1,6 @@
 //! Minutes of a meeting: what was said and decided, written by the recorder, adopted by the branch, sealed.
 
+pub mod parts;
 pub mod state;
 pub mod words;
 
@@ -48,6 +49,7 @@ const FROZEN: &[&str] = &[
     "assignments",
     "quality",
     "attendance",
+    "documents_used",
     crate::amendment::AMENDS,
 ];
 
@@ -95,7 +97,8 @@ pub static SCHEMA: Schema = Schema {
 };
 
 /// The maps that are made with the document.
-const MAPS: [&str; 18] = [
+const MAPS: [&str; 19] = [
+    "documents_used",
     "header",
     "guests",
     "agenda",
@@ -236,6 +239,8 @@ pub struct Minutes {
     pub confirmed: BTreeMap<String, BTreeSet<MemberId>>,
     /// What was voted on.
     pub motions: Vec<Motion>,
+    /// Agenda, guests, assignments, quality.
+    pub parts: parts::Parts,
     /// Decisions, by key.
     pub decisions: BTreeMap<String, String>,
     /// The numbers of those who were there, frozen at the reading back: a document of the model `attendance::Summary`, as JSON.
@@ -347,6 +352,7 @@ impl Minutes {
             outline: Outline::read(fields),
             confirmed: confirmed.collect(),
             motions,
+            parts: parts::Parts::read(fields),
             decisions: view
                 .keys(&path!["decisions"])
                 .into_iter()

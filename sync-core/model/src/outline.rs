@@ -149,7 +149,7 @@ fn read_block(fields: &Fields<'_, '_>, id: String) -> Block {
 }
 
 /// What does not read as an order (it is forged, or a newer app's) comes last.
-fn place(order: &Register<String>) -> (bool, String) {
+pub(crate) fn place(order: &Register<String>) -> (bool, String) {
     let order = order.get().and_then(|text| FractionalIndex::from_string(text).ok());
     (order.is_none(), order.map(|o| o.to_string()).unwrap_or_default())
 }
@@ -166,7 +166,12 @@ pub enum Put<'a> {
 }
 
 /// An order for something new among those that stand in a map, of a section if one is named.
-fn order_at<D: ReadDoc>(view: &View<'_, D>, map: &str, section: Option<&str>, put: Put<'_>) -> String {
+pub(crate) fn order_at<D: ReadDoc>(
+    view: &View<'_, D>,
+    map: &str,
+    section: Option<&str>,
+    put: Put<'_>,
+) -> String {
     let text = |path: Path| view.get(&path).and_then(|v| v.as_str().map(str::to_owned));
     let mut standing: Vec<(FractionalIndex, String)> = view
         .keys(&path![map])

@@ -11,7 +11,7 @@ use dinh_proto::ids::MemberId;
 use serde::{Deserialize, Serialize};
 
 use crate::check::refuse_classified;
-use crate::field::{Fields, Register, member};
+use crate::field::{Fields, Register, member, put_register};
 use crate::lifecycle::{self, Folded};
 use crate::me::Me;
 
@@ -93,6 +93,8 @@ pub struct Comment {
 pub struct Review {
     /// The document that is reviewed.
     pub subject: Register<String>,
+    /// The body through which its remarks went to the branch, if they did not go directly.
+    pub via: Register<String>,
     /// Oldest first.
     pub comments: Vec<Comment>,
     /// Where it stands, of the newest round that was asked for.
@@ -108,6 +110,7 @@ impl Review {
         comments.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         Self {
             subject: fields.string(&path!["subject"]),
+            via: fields.string(&path!["via"]),
             comments,
             life: lifecycle::fold::<state::ReviewLife>(&lifecycle::read(fields.view())),
         }
@@ -139,6 +142,14 @@ pub fn create(edit: &mut Edit<'_>, subject: &str) -> Result<(), EditError> {
     edit.put(&path!["schema"], SCHEMA.name)?;
     edit.put(&path!["subject"], subject)?;
     ["comments", lifecycle::EVENTS].iter().try_for_each(|map| edit.put_map(&path![*map]))
+}
+
+/// Says through which body the remarks went to the branch.
+///
+/// # Errors
+/// If this device may not.
+pub fn set_via(edit: &mut Edit<'_>, body: &str) -> Result<(), EditError> {
+    put_register(edit, &path!["via"], body)
 }
 
 /// A comment to make.

@@ -13,7 +13,7 @@ use super::{Client, ClientError, RelayUrl};
 use crate::replica::{ReplicaError, SpaceOptions, Taken};
 
 impl Client {
-    /// Founds a branch; see [`Replica::found_branch`]. `root` is then put on paper and forgotten.
+    /// Founds a branch; see [`Replica::found_branch`](crate::replica::Replica::found_branch). `root` is then put on paper and forgotten.
     pub async fn found_branch(
         &self,
         root: SignKey,
@@ -37,12 +37,12 @@ impl Client {
         self.run(move |replica, _| replica.admit_device(branch, member, role, request, &name)).await
     }
 
-    /// What a new device needs to know of a branch; see [`Replica::invitation`].
+    /// What a new device needs to know of a branch; see [`Replica::invitation`](crate::replica::Replica::invitation).
     pub async fn invitation(&self, branch: SpaceId) -> Result<Vec<u8>, ClientError> {
         self.look(move |replica| replica.invitation(branch)).await
     }
 
-    /// Joins a branch by an invitation; see [`Replica::join`].
+    /// Joins a branch by an invitation; see [`Replica::join`](crate::replica::Replica::join).
     pub async fn join(&self, invitation: Vec<u8>) -> Result<SpaceId, ClientError> {
         self.run(move |replica, _| replica.join(&invitation)).await
     }
@@ -58,7 +58,7 @@ impl Client {
         self.run(move |replica, _| replica.admit_own_device(branch, request, &name)).await
     }
 
-    /// The welcome for an admitted device, to be shown as a QR code or sent as a link; see [`Replica::welcome`].
+    /// The welcome for an admitted device, to be shown as a QR code or sent as a link; see [`Replica::welcome`](crate::replica::Replica::welcome).
     pub async fn welcome(
         &self,
         branch: SpaceId,
@@ -69,8 +69,8 @@ impl Client {
         self.look(move |replica| replica.welcome(branch, device, key, &url)).await
     }
 
-    /// Follows the branch of a welcome and connects to the relay that it names. [`Event::Joined`] tells when the branch's
-    /// records are here and confirm it, [`Event::JoinFailed`] that they do not.
+    /// Follows the branch of a welcome and connects to the relay that it names. [`Event::Joined`](crate::replica::Event::Joined) tells when the branch's
+    /// records are here and confirm it, [`Event::JoinFailed`](crate::replica::Event::JoinFailed) that they do not.
     pub async fn join_by_welcome(&self, welcome: Welcome) -> Result<(), ClientError> {
         let relay = RelayUrl::parse(&welcome.address()).map_err(|_| {
             ClientError::from(ReplicaError::Invalid(InvalidMessage::NotAllowed("relay address")))
@@ -80,7 +80,7 @@ impl Client {
         Ok(())
     }
 
-    /// Removes a device; see [`Replica::remove_device`]. For a phone that is lost this is all there is to do.
+    /// Removes a device; see [`Replica::remove_device`](crate::replica::Replica::remove_device). For a phone that is lost this is all there is to do.
     pub async fn remove_device(
         &self,
         branch: SpaceId,
@@ -100,7 +100,7 @@ impl Client {
         self.run(move |replica, _| replica.remove_member(branch, member, reason)).await
     }
 
-    /// Gives a member another role; see [`Replica::change_role`].
+    /// Gives a member another role; see [`Replica::change_role`](crate::replica::Replica::change_role).
     pub async fn change_role(
         &self,
         branch: SpaceId,
@@ -110,7 +110,7 @@ impl Client {
         self.run(move |replica, _| replica.change_role(branch, member, role)).await
     }
 
-    /// Makes this device the secretary's with the root key from paper; see [`Replica::recover_branch`].
+    /// Makes this device the secretary's with the root key from paper; see [`Replica::recover_branch`](crate::replica::Replica::recover_branch).
     pub async fn recover_branch(
         &self,
         branch: SpaceId,
@@ -152,7 +152,7 @@ impl Client {
         self.run(move |replica, _| replica.grant(space, member)).await
     }
 
-    /// Takes a member off the readers of a space; see [`Replica::revoke`].
+    /// Takes a member off the readers of a space; see [`Replica::revoke`](crate::replica::Replica::revoke).
     pub async fn revoke(&self, space: SpaceId, member: MemberId) -> Result<(), ClientError> {
         self.run(move |replica, _| replica.revoke(space, member)).await
     }
@@ -167,7 +167,7 @@ impl Client {
         self.run(move |replica, _| replica.name_recorder(doc, member)).await
     }
 
-    /// Cuts a chain; see [`Replica::cut`].
+    /// Cuts a chain; see [`Replica::cut`](crate::replica::Replica::cut).
     pub async fn cut(&self, chain: ChainId, keep: u32) -> Result<(), ClientError> {
         self.run(move |replica, _| replica.cut(chain, keep)).await
     }

@@ -8,7 +8,7 @@ use dinh_model::index::Entry;
 use dinh_model::lifecycle::Status;
 use dinh_model::outline::{self, Put};
 use dinh_model::resolution::state::State;
-use dinh_model::resolution::{self, NewAssignment, Resolution};
+use dinh_model::resolution::{self, NewAssignment, Resolution, parts};
 use dinh_model::review::{self, NewComment, Review, Severity};
 use dinh_model::suggestion::{self, Place};
 use dinh_proto::charter::record::{Role, Writers};
@@ -43,6 +43,10 @@ fn drafted() -> Drafted {
         resolution::create(e, &resolution::SCHEMA, "2026-12", &[("symbol", "NQ/CB")])?;
         ids.0 = outline::add_section(e, me, "II. Mục tiêu", Put::Last)?;
         ids.1 = outline::add_block(e, me, &ids.0, "item", ROAD, None, Put::Last)?;
+        parts::add_legal_basis(e, me, "Căn cứ Điều lệ;")?;
+        parts::add_recipient(e, me, "Đảng ủy xã")?;
+        parts::set_signature(e, "T/M CHI BỘ", "BÍ THƯ", &who(SECRETARY))?;
+        parts::set_enacting_clause(e, "Chi bộ quyết nghị:")?;
         let owners = [who(MEMBER)];
         let task =
             NewAssignment { task: "Vận động", owners: &owners, quantity: "23 hộ", due: "2026-12-20" };
@@ -85,6 +89,8 @@ fn a_draft_is_the_committees_until_a_round_is_opened() {
         assert_eq!((found.round, &found.life.status), (1, &Status::In(State::Consulting)), "phone {i}");
         assert_eq!(found.outline.plain(), format!("II. Mục tiêu\n{ROAD}\n"));
         assert_eq!(found.assignments[0].due.get().unwrap(), "2026-12-20");
+        assert_eq!(found.legal_bases.values().collect::<Vec<_>>(), ["Căn cứ Điều lệ;"]);
+        assert_eq!((found.recipients.len(), found.signature.signer.get()), (1, Some(&who(SECRETARY))));
     }
     assert_eq!(resolution(&mut net, DEPUTY, &draft).life.status, Status::In(State::Consulting));
     // Reviewers read the round, not the resolution.
@@ -148,7 +154,7 @@ fn what_members_and_reviewers_say_reaches_the_next_round() {
     consultation::take_back(net.p(SECRETARY), NOW, &branch, &draft).unwrap();
     net.tend();
     let mended = ROAD.replace("20/12", "25/12");
-    assert_eq!(text(&mut net, DEPUTY, &draft), [mended.clone()]);
+    assert_eq!(text(&mut net, DEPUTY, &draft), std::slice::from_ref(&mended));
     assert_eq!(resolution(&mut net, DEPUTY, &draft).life.status, Status::In(State::Drafting));
     // The committee goes on; the branch does not see it until the next round. Two of the committee write at the same time.
     net.off(DEPUTY);
@@ -169,6 +175,11 @@ fn what_members_and_reviewers_say_reaches_the_next_round() {
         assert_eq!(text(&mut net, i, &first.resolution), [mended.clone(), SECOND.to_owned()], "phone {i}");
         let found = resolution(&mut net, i, &first.resolution);
         assert_eq!((found.round, found.suggestions.len()), (2, 1), "suggestions stay");
+        assert_eq!(
+            (found.legal_bases.len(), found.recipients.len(), found.assignments.len()),
+            (1, 1, 1),
+            "once"
+        );
     }
     let frozen = |net: &mut Net, doc: &DocId| read(net.p(REVIEWER), doc, Round::read).unwrap().unwrap();
     assert_eq!(frozen(&mut net, &first.frozen).sections[0].blocks.len(), 1, "the first round is as it was");

@@ -79,6 +79,15 @@ impl Draft {
             put_text(edit, &path!["header", key.as_str()], register)?;
         }
         put_text(edit, &path!["enacting_clause"], &self.resolution.enacting_clause)?;
+        for (key, register) in &self.resolution.recipients {
+            put_text(edit, &path!["recipients", key.as_str()], register)?;
+        }
+        let signature = &self.resolution.signature;
+        put_text(edit, &path!["signature", "authority"], &signature.authority)?;
+        put_text(edit, &path!["signature", "title"], &signature.title)?;
+        if let Some(signer) = signature.signer.get() {
+            put_register(edit, &path!["signature", "signer"], signer.to_string())?;
+        }
         self.write_bases(edit, me, ids)?;
         self.write_outline(edit, me, ids)?;
         let there = by_origin(edit, ASSIGNMENTS);

@@ -19,7 +19,7 @@
 use dinh_core::document::{Document, Path, Value, View};
 use serde_json::{Map, Value as Json, json};
 
-/// Names the mapping of [`json`].
+/// Names the mapping of [`json()`].
 pub const JSON_FORMAT: &str = "dinh.json/1";
 
 /// A document with its whole history in Automerge's own format: every Automerge opens it. What is changed there comes back by

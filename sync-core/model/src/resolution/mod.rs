@@ -1,5 +1,6 @@
 //! Resolutions: drafted by the committee, discussed by the members, adopted by the branch, issued, sealed.
 
+pub mod parts;
 pub mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,7 +100,8 @@ pub static OPEN_SCHEMA: Schema = Schema {
     seal: Some(Seal { key: crate::seal::KEY, frozen: FROZEN }),
 };
 
-const MAPS: [&str; 12] = [
+const MAPS: [&str; 13] = [
+    "signature",
     "header",
     "legal_bases",
     SECTIONS,
@@ -129,6 +131,27 @@ pub struct Assignment {
     pub due: Register<String>,
 }
 
+impl Assignment {
+    /// Reads all of a document.
+    pub(crate) fn read_all(fields: &Fields<'_, '_>) -> Vec<Self> {
+        let read = |id: String| {
+            let at = path!["assignments", id.as_str()];
+            let owners = |value: &Value| match value {
+                Value::List(all) => all.iter().map(|v| v.as_str().map(str::to_owned)).collect(),
+                _ => None,
+            };
+            Self {
+                task: fields.string(&at.join("task")),
+                owners: fields.register(&at.join("owners"), owners),
+                quantity: fields.string(&at.join("quantity")),
+                due: fields.string(&at.join("due")),
+                id,
+            }
+        };
+        fields.view().keys(&path!["assignments"]).into_iter().map(read).collect()
+    }
+}
+
 /// A resolution as it is now.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Resolution {
@@ -144,6 +167,10 @@ pub struct Resolution {
     pub outline: Outline,
     /// Who does what by when.
     pub assignments: Vec<Assignment>,
+    /// Who signs.
+    pub signature: parts::Signature,
+    /// Who gets it, by key.
+    pub recipients: BTreeMap<String, Register<String>>,
     /// What members propose, oldest first.
     pub suggestions: Vec<Suggestion>,
     /// Which round each member has read.
@@ -180,20 +207,6 @@ impl Resolution {
             let keys = view.keys(&path![map]).into_iter();
             keys.map(|key| (key.clone(), fields.string(&path![map, key]))).collect::<BTreeMap<_, _>>()
         };
-        let assignment = |id: String| {
-            let at = path!["assignments", id.as_str()];
-            let owners = |value: &Value| match value {
-                Value::List(all) => all.iter().map(|v| v.as_str().map(str::to_owned)).collect(),
-                _ => None,
-            };
-            Assignment {
-                task: fields.string(&at.join("task")),
-                owners: fields.register(&at.join("owners"), owners),
-                quantity: fields.string(&at.join("quantity")),
-                due: fields.string(&at.join("due")),
-                id,
-            }
-        };
         Self {
             period: fields.string(&path!["period"]),
             header: named("header"),
@@ -204,7 +217,9 @@ impl Resolution {
                 .collect(),
             enacting_clause: fields.string(&path!["enacting_clause"]),
             outline: Outline::read(fields),
-            assignments: view.keys(&path!["assignments"]).into_iter().map(assignment).collect(),
+            assignments: Assignment::read_all(fields),
+            signature: parts::Signature::read(fields),
+            recipients: parts::recipients(fields),
             suggestions: Suggestion::read_all(fields),
             read: fields
                 .members(&path!["read"])

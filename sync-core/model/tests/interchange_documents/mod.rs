@@ -11,7 +11,7 @@ use dinh_model::feedback::{self, NewThread};
 use dinh_model::field::{Fields, Writers as FieldWriters};
 use dinh_model::index::{self, Entry, Purpose};
 use dinh_model::interchange::form::{Form, Locale};
-use dinh_model::minutes::{self, Count, Kind, NewMinutes};
+use dinh_model::minutes::{self, Count, Kind, NewMinutes, parts};
 use dinh_model::outline::{self, Put};
 use dinh_model::resolution::{self, NewAssignment};
 use dinh_model::review::{self, NewComment, Severity};
@@ -176,51 +176,36 @@ impl Branch {
         let attendance = self.documents["attendance"];
         let (people, excluding) = (self.people.clone(), BTreeSet::from(Exclusion::ORDINARY));
         let found = self.village.attendance(RECORDER, &attendance);
-        let summary = serde_json::to_string(&found.summary(&people, &excluding)).unwrap();
+        let summary = found.summary(&people, &excluding);
         let venue = self.say(text(&json, "venue"));
-        let chair = id(text(&json, "chair")).to_string();
-        self.village.act(SECRETARY, &doc, |e, _| minutes::set(e, &path!["chair"], chair.as_str()));
-        let agenda: Vec<(String, String)> = items(&json, "agenda")
+        let chair = id(text(&json, "chair"));
+        self.village.act(SECRETARY, &doc, |e, _| parts::set_chair(e, &chair));
+        let agenda: Vec<(String, MemberId)> = items(&json, "agenda")
             .iter()
-            .map(|a| (self.say(text(a, "title")), id(text(a, "presenter")).to_string()))
+            .map(|a| (self.say(text(a, "title")), id(text(a, "presenter"))))
             .collect();
         let guest = self.say("Đảng ủy viên");
-        self.village.act(RECORDER, &doc, |e, _| {
+        self.village.act(RECORDER, &doc, |e, me| {
             minutes::set(e, &path!["venue"], venue.as_str())?;
-            minutes::set(e, &path!["recorder"], who(RECORDER).to_string().as_str())?;
+            parts::set_recorder(e, &who(RECORDER))?;
             minutes::set(e, &path!["started_at"], Value::Timestamp(OPENED))?;
             minutes::set(e, &path!["ended_at"], Value::Timestamp(OPENED + 6_300_000))?;
-            minutes::set(e, &path!["attendance", "summary"], summary.as_str())?;
-            let fields = [("name", id("u01").to_string()), ("post", guest.clone())];
-            let fields = fields.into_iter().map(|(k, v)| (k.to_owned(), Value::from(v))).collect();
-            e.put(&path!["guests", "g1"], Value::Map(fields))?;
-            agenda.iter().enumerate().try_for_each(|(n, (title, presenter))| {
-                let fields = [
-                    ("title".to_owned(), Value::text(title)),
-                    ("presenter".to_owned(), presenter.as_str().into()),
-                ];
-                e.put(&path!["agenda", format!("a{n}")], Value::Map(fields.into()))
+            parts::freeze_attendance(e, &summary)?;
+            parts::add_guest(e, me, &id("u01").to_string(), &guest, "")?;
+            agenda.iter().try_for_each(|(title, presenter)| {
+                parts::add_item(e, me, title, Some(presenter), Put::Last).map(|_| ())
             })
         });
         self.write_sections(RECORDER, &doc, &json);
         self.votes(&doc, &json, &vote::base(&people, &found.marks(), &excluding));
-        for (n, a) in items(&json, "assignments").iter().enumerate() {
+        for a in items(&json, "assignments") {
             let task = self.say(text(a, "task"));
-            let owners =
-                items(a, "owners").iter().map(|o| id(o.as_str().unwrap()).to_string().into()).collect();
-            self.village.act(RECORDER, &doc, |e, _| {
-                let fields = [
-                    ("task".to_owned(), Value::from(task.as_str())),
-                    ("owners".to_owned(), Value::List(owners)),
-                    ("due".to_owned(), text(a, "due").into()),
-                ];
-                e.put(&path!["assignments", format!("t{n}")], Value::Map(fields.into()))
-            });
+            let owners: Vec<MemberId> = items(a, "owners").iter().map(|o| id(o.as_str().unwrap())).collect();
+            let new = NewAssignment { task: &task, owners: &owners, quantity: "", due: text(a, "due") };
+            self.village.act(RECORDER, &doc, |e, me| parts::assign(e, me, &new));
         }
         let decision = self.say("Thông qua Nghị quyết tháng 12.");
-        self.village.act(RECORDER, &doc, |e, _| {
-            e.put(&path!["decisions", "d1"], Value::Map([("text".to_owned(), Value::text(&decision))].into()))
-        });
+        self.village.act(RECORDER, &doc, |e, me| parts::add_decision(e, me, &decision, None));
     }
 
     fn votes(&mut self, doc: &DocId, json: &Json, base: &vote::Base) {
@@ -269,21 +254,16 @@ impl Branch {
         let recipients: Vec<String> = items(&json, "recipients").iter().map(say).collect();
         let clause = self.say(text(&json, "enacting_clause"));
         let signature = &json["signature"];
-        self.village.act(SECRETARY, &doc, |e, _| {
-            for (n, basis) in bases.iter().enumerate() {
-                e.put(&path!["legal_bases", format!("c{n}")], Value::text(basis))?;
+        self.village.act(SECRETARY, &doc, |e, me| {
+            for basis in &bases {
+                resolution::parts::add_legal_basis(e, me, basis)?;
             }
-            for (n, one) in recipients.iter().enumerate() {
-                e.put(&path!["recipients", format!("r{n}")], one.as_str())?;
+            for one in &recipients {
+                resolution::parts::add_recipient(e, me, one)?;
             }
-            let signer = id(text(signature, "signer")).to_string();
-            let fields = [
-                ("authority".to_owned(), Value::from(text(signature, "authority"))),
-                ("title".to_owned(), text(signature, "title").into()),
-                ("signer".to_owned(), signer.as_str().into()),
-            ];
-            e.put(&path!["signature"], Value::Map(fields.into()))?;
-            e.put(&path!["enacting_clause"], clause.as_str())
+            let (authority, title) = (text(signature, "authority"), text(signature, "title"));
+            resolution::parts::set_signature(e, authority, title, &id(text(signature, "signer")))?;
+            resolution::parts::set_enacting_clause(e, &clause)
         });
         for a in items(&json, "assignments") {
             let owners: Vec<MemberId> = items(a, "owners").iter().map(|o| id(o.as_str().unwrap())).collect();

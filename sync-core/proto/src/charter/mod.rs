@@ -2,7 +2,7 @@
 //! who may read them and with which keys, and which documents there are.
 //!
 //! Records are kept as a set. What they say is a pure function of the set, whatever the order of arrival: the relay and
-//! every phone run this same code ([`evaluate`]). A record whose issuer had no right to it stays in the set and does not
+//! every phone run this same code (`evaluate.rs`). A record whose issuer had no right to it stays in the set and does not
 //! count, as long as it does not: the record that gives the right, or voids what took it, may come later.
 //!
 //! Whether something was written before its author lost the right is answered without clocks: who takes a right away says

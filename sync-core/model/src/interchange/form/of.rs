@@ -154,7 +154,9 @@ impl To<'_, '_, '_> {
                 value => Some(Row::from([("text".to_owned(), self.line(&value)?)])),
             }
         };
-        self.fields.view().keys(&path![map]).into_iter().filter_map(row).collect()
+        let mut rows: Vec<Row> = self.fields.view().keys(&path![map]).into_iter().filter_map(row).collect();
+        rows.sort_by(|a, b| a.get("order").cmp(&b.get("order")));
+        rows
     }
 
     fn lists(&self, names: &[&str]) -> BTreeMap<String, Vec<Row>> {

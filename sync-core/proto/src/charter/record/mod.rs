@@ -1,5 +1,5 @@
 //! The records of a charter. A record is the payload of an item of kind *charter*, whose signature is the issuer's and
-//! whose space is the branch; docs/PROTOCOL.md section 10 has the bytes, [`codec`] reads and writes them.
+//! whose space is the branch; docs/PROTOCOL.md section 10 has the bytes, `codec.rs` reads and writes them.
 
 mod certificate;
 mod codec;
