@@ -158,16 +158,18 @@ pub struct Paper {
     pub period: String,
     /// The parts of the form's head.
     pub header: BTreeMap<String, String>,
-    /// On what it rests, by key.
-    pub bases: BTreeMap<String, String>,
+    /// On what it rests.
+    pub bases: Vec<String>,
     /// The words that enact it.
     pub clause: String,
     /// The prose.
     pub sections: Vec<NewSection>,
     /// Tasks.
     pub tasks: Vec<NewTask>,
-    /// The agenda, by key.
-    pub agenda: BTreeMap<String, String>,
+    /// The agenda: what, and who presents it, by ids in the roster.
+    pub agenda: Vec<(String, String)>,
+    /// Guests: name, post, body.
+    pub guests: Vec<[String; 3]>,
 }
 
 /// A block that the recorder writes while somebody speaks.
@@ -277,7 +279,11 @@ pub enum Act {
     /// The secretary says what came of the vote on the resolution, as the minutes have it.
     Decide { new: New, motion: String },
     /// The secretary gives the resolution the next number and issues it.
-    Issue { new: New, line: String, date: String },
+    Issue { new: New, line: String, date: String, signer: String, recipients: Vec<String> },
+    /// The recorder notes a task in the minutes.
+    Assign { task: NewTask },
+    /// Somebody signs the minutes.
+    Sign { new: New, role: String },
     /// The recorder looks at the blocks that several wrote in apart, and says that they were reread.
     Reread,
     /// The secretary seals a document and enters the seal into the branch's book.

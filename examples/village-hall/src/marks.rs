@@ -127,6 +127,8 @@ pub fn of(act: &Act, by: &str) -> (Doc, Vec<Mark>) {
             marks.push(Mark::There(at(["number"])));
             (doc, marks)
         }
+        Act::Assign { task } => new(Doc::Minutes, "assignments", &task.new),
+        Act::Sign { new: id, .. } => new(Doc::Minutes, "signatures", id),
         Act::Reread => there(&Doc::Resolution, ["reread"]),
         Act::Seal { doc } => there(doc, ["seal"]),
         Act::GiveTask { task } => new(Doc::Tasks, "tasks", &task.new),

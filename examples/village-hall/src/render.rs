@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::act::{member, roster_id};
+use crate::act::roster_id;
 use crate::screen::{columns, fit};
 use crate::story::{DAY, text};
 
@@ -115,9 +115,12 @@ fn opening(page: &mut Page, minutes: &Value, names: &dyn Fn(&str) -> String) {
         names(text(&minutes["chair"])),
         names(text(&minutes["recorder"]))
     ));
+    for (_, guest) in entries(&minutes["guests"]) {
+        page.paragraph(&format!("Đại biểu: đồng chí {}, {}.", text(&guest["name"]), text(&guest["post"])));
+    }
     page.paragraph("Chương trình:");
-    for (index, (_, title)) in entries(&minutes["agenda"]).enumerate() {
-        page.paragraph(&format!("  {}. {}", index + 1, text(title)));
+    for (index, (_, item)) in in_order(&minutes["agenda"]).into_iter().enumerate() {
+        page.paragraph(&format!("  {}. {}", index + 1, text(&item["title"])));
     }
 }
 
@@ -183,10 +186,18 @@ fn signatures(page: &mut Page, document: &Value, names: &dyn Fn(&str) -> String)
         page.two(&names(text(&document["recorder"])), &names(text(&document["chair"])));
         return;
     }
-    page.two("Nơi nhận:", "T/M CHI BỘ");
-    page.two("- Đảng ủy xã (để báo cáo)", "BÍ THƯ");
-    page.two("- Lưu chi bộ", "");
-    page.two("", &names(&member("m01").to_string()));
+    let signature = &document["signature"];
+    page.two("Nơi nhận:", text(&signature["authority"]));
+    let to: Vec<&str> = entries(&document["recipients"]).map(|(_, to)| text(to)).collect();
+    for index in 0..to.len().max(3) {
+        let right = match index {
+            0 => text(&signature["title"]).to_owned(),
+            2 => names(text(&signature["signer"])),
+            _ => String::new(),
+        };
+        let left = to.get(index).map_or(String::new(), |to| format!("- {to}"));
+        page.line(&format!("{}{}", fit(&left, PAGE / 2), centre(&right, PAGE / 2)));
+    }
 }
 
 /// A map's entries by key. Keys begin with the time, so what has an id is in the order in which it was made.
@@ -228,6 +239,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::act::member;
     use crate::cast::Fixtures;
 
     fn names(id: &str) -> String {
@@ -279,6 +291,8 @@ mod tests {
             "assignments": {"t": {"task": "Vận động", "owners": [key("m02"), key("m06")], "due": "2026-12-10"}},
             "suggestions": {"s": {"by": key("m07"), "proposed": "trồng hoa"}, "no": {"by": key("m05"), "proposed": "khác"}},
             "outcomes": {"s": "accepted"},
+            "signature": {"authority": "T/M CHI BỘ", "title": "BÍ THƯ", "signer": key("m01")},
+            "recipients": {"r": "Lưu chi bộ"},
         });
         let page = render(&resolution, &names);
         for expected in [
@@ -288,6 +302,8 @@ mod tests {
             "Hạnh, Sinh",
             "10/12",
             "Nguyệt: trồng hoa",
+            "- Lưu chi bộ",
+            "Hoàng Văn Thiết",
             "T/M CHI BỘ",
         ] {
             assert!(page.contains(expected), "{expected}\n{page}");

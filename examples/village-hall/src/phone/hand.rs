@@ -13,7 +13,7 @@ use dinh_model::field::Fields;
 use dinh_model::index::{self, Entry, Index};
 use dinh_model::lifecycle;
 use dinh_model::me::Me;
-use dinh_model::minutes::{self, Count, Minutes, NewMinutes, words};
+use dinh_model::minutes::{self, Count, Minutes, NewMinutes, parts, words};
 use dinh_model::outline::{self, Put, text_of};
 use dinh_model::resolution::{self, NewAssignment, Resolution, Voted, state::ResolutionLife};
 use dinh_model::review::{self, NewComment};
@@ -29,7 +29,7 @@ use dinh_proto::time::WallTime;
 
 use super::refused;
 use super::shelf::Shelf;
-use crate::act::{Act, Doc, Field, New, NewThread, Paper, Room, Speech, member};
+use crate::act::{Act, Doc, Field, New, NewTask, NewThread, Paper, Room, Speech, member};
 
 /// What became of an act.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,13 +197,20 @@ impl<'a> Hand<'a> {
             }
             Act::Close { question } => self.close(question)?,
             Act::FreezeRoll => {
-                let numbers = serde_json::to_string(&self.roll()?.1).unwrap_or_default();
-                self.write(&Doc::Minutes, None, |e, _| {
-                    minutes::set(e, &path!["attendance", "summary"], numbers)
+                let roll = self.roll()?.1;
+                self.write(&Doc::Minutes, None, |e, _| parts::freeze_attendance(e, &roll))?;
+            }
+            Act::Assign { task } => {
+                let owners: Vec<MemberId> = task.owners.iter().map(|id| member(id)).collect();
+                self.write(&Doc::Minutes, Some(&task.new), |e, me| {
+                    parts::assign(e, me, &assignment(task, &owners))
                 })?;
             }
+            Act::Sign { new, role } => {
+                self.write(&Doc::Minutes, Some(new), |e, me| parts::sign(e, me, role))?;
+            }
             Act::Decide { new, motion } => self.decide(new, motion)?,
-            Act::Issue { new, line, date } => self.issue(new, line, date)?,
+            Act::Issue { .. } => self.issue(act)?,
             Act::Reread => self.reread()?,
             Act::Seal { doc } => {
                 let (place, doc) = (self.standing()?.members, self.id(doc)?);
@@ -233,12 +240,13 @@ impl<'a> Hand<'a> {
         let entry =
             Entry { schema: resolution::SCHEMA.name, period: Some(&paper.period), ..Entry::default() };
         let header: Vec<(&str, &str)> = paper.header.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let id = branch::create(self.replica, self.now, &place, Writers::All, &entry, |e, _| {
+        let id = branch::create(self.replica, self.now, &place, Writers::All, &entry, |e, me| {
             resolution::create(e, &resolution::SCHEMA, &paper.period, &header)?;
-            e.put(&path!["enacting_clause"], paper.clause.as_str())?;
-            paper.bases.iter().try_for_each(|(key, text)| {
-                e.put(&path!["legal_bases", key.as_str()], Value::text(text.as_str()))
-            })
+            resolution::parts::set_enacting_clause(e, &paper.clause)?;
+            paper
+                .bases
+                .iter()
+                .try_for_each(|text| resolution::parts::add_legal_basis(e, me, text).map(|_| ()))
         })?;
         for section in &paper.sections {
             let in_section = self.write_to(&id, Some(&section.new), None, |e, me| {
@@ -252,8 +260,7 @@ impl<'a> Hand<'a> {
         }
         for task in &paper.tasks {
             let owners: Vec<MemberId> = task.owners.iter().map(|id| member(id)).collect();
-            let new =
-                NewAssignment { task: &task.task, owners: &owners, quantity: &task.quantity, due: &task.due };
+            let new = assignment(task, &owners);
             self.write_to(&id, Some(&task.new), None, |e, me| resolution::assign(e, me, &new))?;
         }
         Ok(())
@@ -271,15 +278,17 @@ impl<'a> Hand<'a> {
         let kind = minutes::Kind::Regular;
         let new = NewMinutes { meeting: &paper.period, period: &paper.period, kind, header: &header };
         let entry = of(minutes::SCHEMA.name, Some(kind.name()));
-        let now = self.now;
+        let (now, own) = (self.now, self.own);
         let doc = branch::create(self.replica, now, &place, Writers::All, &entry, |e, me| {
             minutes::create(e, &new)?;
-            minutes::set(e, &path!["chair"], me.key())?;
-            minutes::set(e, &path!["recorder"], recorder.to_string())?;
-            paper
-                .agenda
-                .iter()
-                .try_for_each(|(key, title)| minutes::set(e, &path!["agenda", key.as_str()], title.as_str()))
+            parts::set_chair(e, &own)?;
+            parts::set_recorder(e, recorder)?;
+            for [name, post, body] in &paper.guests {
+                parts::add_guest(e, me, name, post, body)?;
+            }
+            paper.agenda.iter().try_for_each(|(title, presenter)| {
+                parts::add_item(e, me, title, Some(&member(presenter)), Put::Last).map(|_| ())
+            })
         })?;
         for section in &paper.sections {
             self.write_to(&doc, Some(&section.new), None, |e, me| {
@@ -456,7 +465,8 @@ impl<'a> Hand<'a> {
         Ok(())
     }
 
-    fn issue(&mut self, new: &New, line: &str, date: &str) -> Result<()> {
+    fn issue(&mut self, act: &Act) -> Result<()> {
+        let Act::Issue { new, line, date, signer, recipients } = act else { return Ok(()) };
         let doc = self.id(&Doc::Resolution)?.to_string();
         let place = Doc::Index(Room::Branch);
         let index = self.read(&place, Index::read)?;
@@ -464,6 +474,10 @@ impl<'a> Hand<'a> {
         let resolution = self.read(&Doc::Resolution, Resolution::read)?;
         resolution.may_issue(&number, &BTreeSet::new()).map_err(|not| refused(&not.to_string()))?;
         self.write(&place, None, |e, _| index::give_number(e, &index, &doc, line))?;
+        self.write(&Doc::Resolution, None, |e, me| {
+            resolution::parts::set_signature(e, "T/M CHI BỘ", "BÍ THƯ", &member(signer))?;
+            recipients.iter().try_for_each(|to| resolution::parts::add_recipient(e, me, to).map(|_| ()))
+        })?;
         self.write(&Doc::Resolution, Some(new), |e, me| resolution::issue(e, me, &number, date))?;
         Ok(())
     }
@@ -486,6 +500,10 @@ impl<'a> Hand<'a> {
         }
         Ok(())
     }
+}
+
+fn assignment<'a>(task: &'a NewTask, owners: &'a [MemberId]) -> NewAssignment<'a> {
+    NewAssignment { task: &task.task, owners, quantity: &task.quantity, due: &task.due }
 }
 
 /// The keys of events are known when the program is compiled.

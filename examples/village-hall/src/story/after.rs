@@ -3,7 +3,7 @@
 use dinh_model::feedback::Kind;
 
 use super::{LATE, LinkEvent, Show, Writer, each, text, to_upper};
-use crate::act::{Act, Doc, Field, NewTask, NewThread, Room};
+use crate::act::{Act, Doc, Field, NewThread, Room};
 
 impl Writer<'_> {
     pub(super) fn after(&mut self) {
@@ -25,10 +25,20 @@ impl Writer<'_> {
         self.act("+2 08:01", chair, Act::Set { doc: Doc::Resolution, field, value: date });
         let new = self.make("issued", "+2 08:02");
         let line = "resolution 2025-2027".to_owned();
-        self.act("+2 08:02", chair, Act::Issue { new, line, date: "2026-12-05".into() });
+        let recipients =
+            each(&self.fixtures.resolution["recipients"]).map(|to| text(to).to_owned()).collect();
+        self.act(
+            "+2 08:02",
+            chair,
+            Act::Issue { new, line, date: "2026-12-05".into(), signer: "m01".into(), recipients },
+        );
         self.act("+2 08:03", chair, Act::Seal { doc: Doc::Resolution });
         self.step("+2 08:05", chair, Doc::Resolution, "in_force", &[], false);
         self.act("+2 08:10", chair, Act::Seal { doc: Doc::Minutes });
+        for (phone, role) in [(self.recorder(), "recorder"), (chair, "chair")] {
+            let new = self.make("", "+2 08:12");
+            self.act("+2 08:12", phone, Act::Sign { new, role: role.into() });
+        }
         self.converge("+2 08:15", true);
         let (block, words) = (self.id("r2b1"), " [Sửa sau khi niêm phong.]".to_owned());
         self.attempt("+2 08:20", chair, Act::Clause { doc: Doc::Resolution, block, text: words });
@@ -39,30 +49,26 @@ impl Writer<'_> {
     fn tasks(&mut self) {
         let chair = self.chair();
         let mut owners_of = Vec::new();
-        for given in each(&self.fixtures.resolution["assignments"].clone()) {
-            let name = format!("task-{}", text(&given["id"]));
-            let new = self.make(&name, "+2 09:00");
-            let of = |key: &str| text(&given[key]).to_owned();
-            let owners: Vec<String> = each(&given["owners"]).map(|id| text(id).to_owned()).collect();
-            let due = if given["id"] == "t1" { "2026-12-10".to_owned() } else { of("due") };
-            let task =
-                NewTask { new, task: of("task"), owners: owners.clone(), quantity: of("quantity"), due };
+        for mut task in self.tasks_of(&self.fixtures.resolution.clone(), "task-", "+2 09:00") {
+            if task.new.id() == self.id("task-t1") {
+                task.due = "2026-12-10".into();
+            }
+            owners_of.push((task.task.clone(), task.new.id(), task.owners.clone()));
             self.act("+2 09:00", chair, Act::GiveTask { task });
-            owners_of.push((name, owners));
         }
         self.act("+2 09:10", chair, Act::UpdateDigest);
         self.converge("+2 12:00", true);
         self.show("+2 12:00", Show::Seals);
         self.show("+2 12:00", Show::Digest);
-        for (name, owners) in owners_of {
+        for (task, id, owners) in owners_of {
             let phones: Vec<usize> = owners.iter().filter_map(|id| self.phone(id)).collect();
             for phone in phones {
                 let new = self.make("", "+2 18:00");
-                let words = format!("Đ/c {} đã bắt đầu, {name}.", self.cast.short_name(phone));
+                let words = format!("Đ/c {} đã bắt đầu: {task}.", self.cast.short_name(phone));
                 self.act(
                     "+2 18:00",
                     phone,
-                    Act::Progress { new, task: self.id(&name), percent: 10, text: words },
+                    Act::Progress { new, task: id.clone(), percent: 10, text: words },
                 );
             }
         }

@@ -204,7 +204,7 @@ impl Writer<'_> {
             "The meeting is convened; the recorder is named; minutes, roll and vote box are made.",
         );
         let paper = self.paper(&self.fixtures.minutes.clone(), "-1 07:00", false);
-        let agenda = paper.agenda.values().cloned().collect::<Vec<_>>().join("; ");
+        let agenda = paper.agenda.iter().map(|(title, _)| title.as_str()).collect::<Vec<_>>().join("; ");
         let venue = text(&self.fixtures.minutes["venue"]).to_owned();
         self.act("-1 07:01", chair, Act::BeginMeeting { paper, recorder: "m04".into() });
         let called = [("time", "19:30"), ("place", venue.as_str()), ("agenda", agenda.as_str())];
@@ -218,9 +218,6 @@ impl Writer<'_> {
             .filter(|(key, _)| *key != "draft_mark")
             .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
             .collect();
-        let listed = |list: &str, what: &str| -> BTreeMap<String, String> {
-            each(&given[list]).map(|v| (text(&v["id"]).to_owned(), text(&v[what]).to_owned())).collect()
-        };
         let mut sections = Vec::new();
         for section in each(&given["sections"]) {
             let new = self.make(text(&section["id"]), time);
@@ -232,22 +229,35 @@ impl Writer<'_> {
             }
             sections.push(NewSection { new, heading: text(&section["heading"]).to_owned(), blocks });
         }
+        let tasks = if with_prose { self.tasks_of(given, "", time) } else { Vec::new() };
+        let of = |value: &Value, key: &str| text(&value[key]).to_owned();
+        let watchers = self.fixtures.roster["upper_watchers"].clone();
+        let guests = each(&given["guests"]).filter_map(|id| {
+            let known = each(&watchers).find(|known| known["id"] == *id)?;
+            Some([of(known, "name"), of(known, "position"), "Đảng ủy xã Tân Khê".to_owned()])
+        });
+        Paper {
+            period: text(&given["period"]).to_owned(),
+            header,
+            bases: each(&given["legal_bases"]).map(|v| of(v, "text")).collect(),
+            clause: text(&given["enacting_clause"]).to_owned(),
+            sections,
+            tasks,
+            agenda: each(&given["agenda"]).map(|v| (of(v, "title"), of(v, "presenter"))).collect(),
+            guests: guests.collect(),
+        }
+    }
+
+    /// The tasks of a paper of the fixtures; the story calls them by their ids there, behind `prefix`.
+    pub(super) fn tasks_of(&mut self, given: &Value, prefix: &str, time: &str) -> Vec<NewTask> {
         let mut tasks = Vec::new();
-        for task in each(&given["assignments"]).filter(|_| with_prose) {
-            let new = self.make(text(&task["id"]), time);
+        for task in each(&given["assignments"]) {
+            let new = self.make(&format!("{prefix}{}", text(&task["id"])), time);
             let of = |key: &str| text(&task[key]).to_owned();
             let owners = each(&task["owners"]).map(|id| text(id).to_owned()).collect();
             tasks.push(NewTask { new, task: of("task"), owners, quantity: of("quantity"), due: of("due") });
         }
-        Paper {
-            period: text(&given["period"]).to_owned(),
-            header,
-            bases: listed("legal_bases", "text"),
-            clause: text(&given["enacting_clause"]).to_owned(),
-            sections,
-            tasks,
-            agenda: listed("agenda", "title"),
-        }
+        tasks
     }
 
     /// All links of members, for what happens to the hall.

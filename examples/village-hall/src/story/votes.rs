@@ -92,6 +92,9 @@ impl Writer<'_> {
     fn reading_back(&mut self) {
         let (chair, recorder, base) = (self.chair(), self.recorder(), self.base());
         self.block("21:07", "s7b1");
+        for task in self.tasks_of(&self.fixtures.minutes.clone(), "minutes-", "21:09") {
+            self.act("21:09", recorder, Act::Assign { task });
+        }
         self.say(
             "21:10",
             "Thư ký đọc lại biên bản, chi bộ góp ý.",
