@@ -44,7 +44,7 @@ struct Meeting {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Real milliseconds in one story minute.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(5..=60_000))]
+    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(5..=60_000))]
     minute_ms: u64,
     /// Kill the relay with signal 9 while people write and while they come back.
     #[arg(long)]
