@@ -306,8 +306,6 @@ pub enum Field {
     Text(String),
     /// A time, milliseconds since 1970.
     Time(i64),
-    /// A member, by its id in the roster.
-    Member(String),
 }
 
 /// A member's id in documents: the roster's short ids are enough of an identity for a play.

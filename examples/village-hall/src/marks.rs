@@ -76,7 +76,6 @@ pub fn of(act: &Act, by: &str) -> (Doc, Vec<Mark>) {
             let value = match value {
                 Field::Text(text) => json!(text),
                 Field::Time(at) => json!(at),
-                Field::Member(id) => json!(key(id)),
             };
             (doc.clone(), vec![Mark::Says(field.clone(), value)])
         }

@@ -391,9 +391,11 @@ impl<'a> Hall<'a> {
         None
     }
 
+    /// Whether a phone must have a document. A phone that was admitted later gets no keys of its owner's mailbox with the reviewer
+    /// from those who have them, so it need not have that one.
     fn reads(&self, phone: usize, doc: &Doc) -> bool {
-        self.cast.reads(phone, &doc.room())
-            && !(phone > self.cast.members && matches!(doc.room(), Room::ToUpper(_)))
+        let came_later = phone > self.cast.members;
+        self.cast.reads(phone, &doc.room()) && !(came_later && matches!(doc.room(), Room::ToUpper(_)))
     }
 
     async fn ask(&self, phone: usize, command: Command) -> Option<Reply> {

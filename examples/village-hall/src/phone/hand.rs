@@ -141,7 +141,6 @@ impl<'a> Hand<'a> {
                 let value = match value {
                     Field::Text(text) => Value::from(text.as_str()),
                     Field::Time(at) => Value::Timestamp(*at),
-                    Field::Member(id) => Value::from(member(id).to_string()),
                 };
                 let at = field.iter().fold(path![], |path, key| path.join(key.as_str()));
                 self.write(doc, None, |e, _| minutes::set(e, &at, value))?;
