@@ -1,55 +1,76 @@
-//! Who takes part, with which phone, and which documents exist for which audience.
+//! Who takes part, with which phone, and who reads what.
 
+use std::collections::BTreeMap;
+
+use dinh_model::roster::{Person as OnRoster, Standing};
+use dinh_proto::charter::record::Role;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-/// Fewest phones a meeting can be played with.
-pub const PHONES_MIN: usize = 2;
-/// Most phones a meeting can be played with: the members and the invented names of the roster.
+use crate::act::Room;
+
+/// Fewest members' phones a meeting can be played with: the secretary's, the recorder's, a member's, and one that comes late.
+pub const PHONES_MIN: usize = 4;
+/// Most members' phones a meeting can be played with: the members and the invented names of the roster.
 pub const PHONES_MAX: usize = 40;
 
-/// One phone and the member who holds it.
+/// One phone and who holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// Member id, as in the roster.
     pub member: String,
     /// Full name.
     pub name: String,
-    /// Role in the branch: `secretary`, `deputy_secretary`, `committee_member`, `recorder` or `member`.
+    /// Role in the branch: `secretary`, `deputy_secretary`, `committee_member`, `recorder`, `member`, `probationary` or `reviewer`.
     pub role: String,
 }
 
-/// An audience inside the branch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Space {
-    /// `branch`, `committee` or `thread`.
-    pub name: String,
-    /// The phones (indexes) whose members read and write it.
-    pub phones: Vec<usize>,
+impl Person {
+    /// The role in the charter.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match self.role.as_str() {
+            "secretary" => Role::Secretary,
+            "deputy_secretary" => Role::Deputy,
+            "committee_member" => Role::Committee,
+            "probationary" => Role::Probationary,
+            "reviewer" => Role::Reviewer,
+            _ => Role::Member,
+        }
+    }
+
+    /// Whether this is one of the committee, officers among it.
+    #[must_use]
+    pub fn is_committee(&self) -> bool {
+        matches!(self.role(), Role::Secretary | Role::Deputy | Role::Committee)
+    }
+
+    /// Whether this is the reviewer of the upper body, who is no member.
+    #[must_use]
+    pub fn is_reviewer(&self) -> bool {
+        self.role() == Role::Reviewer
+    }
+
+    /// Whether an audience's documents are for this person.
+    #[must_use]
+    pub fn reads(&self, room: &Room) -> bool {
+        match room {
+            Room::Branch => !self.is_reviewer(),
+            Room::Committee => self.is_committee(),
+            Room::Oversight => self.is_committee() || self.is_reviewer(),
+            Room::ToCommittee(member) => self.is_committee() || self.member == *member,
+            Room::ToUpper(member) => self.is_reviewer() || self.member == *member,
+        }
+    }
 }
 
-/// A document of the meeting before anybody edits it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Document {
-    /// Name, unique in the meeting.
-    pub name: String,
-    /// Name of its space.
-    pub space: String,
-    /// The phone that creates it.
-    pub creator: usize,
-    /// What it holds at first; fields named [`crate::action::TEXT_KEY`] are collaborative text.
-    pub content: Value,
-}
-
-/// Everybody and everything before the meeting opens.
-#[derive(Clone, Debug, PartialEq)]
+/// Everybody who holds a phone.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cast {
-    /// One for each phone.
+    /// One for each phone: members, then the reviewer, then phones that are admitted in the course of the story.
     pub people: Vec<Person>,
-    /// The audiences.
-    pub spaces: Vec<Space>,
-    /// The documents.
-    pub documents: Vec<Document>,
+    /// How many phones members hold at the beginning.
+    pub members: usize,
 }
 
 /// The invented papers of the meeting, parsed.
@@ -100,68 +121,39 @@ impl Fixtures {
 }
 
 impl Cast {
-    /// Casts `phones` phones, held between [`PHONES_MIN`] and [`PHONES_MAX`].
+    /// Casts `phones` members' phones, held between [`PHONES_MIN`] and [`PHONES_MAX`], and the reviewer's.
     #[must_use]
     pub fn new(fixtures: &Fixtures, phones: usize) -> Self {
-        let phones = phones.clamp(PHONES_MIN, PHONES_MAX);
-        let people = people(fixtures, phones);
-        let mut cast = Self { people, spaces: Vec::new(), documents: Vec::new() };
-        cast.spaces = vec![
-            Space { name: "branch".into(), phones: (0..phones).collect() },
-            Space { name: "committee".into(), phones: cast.phones_of(&["m01", "m02", "m03"]) },
-            Space { name: "thread".into(), phones: cast.phones_of(&["m13", "m01", "m02", "m03"]) },
-        ];
-        cast.documents = cast.documents(fixtures);
-        cast
+        let members = phones.clamp(PHONES_MIN, PHONES_MAX);
+        let mut people = people(fixtures, members);
+        let reviewer = &fixtures.roster["upper_watchers"][0];
+        let field = |key: &str| reviewer[key].as_str().unwrap_or_default().to_owned();
+        people.push(Person { member: field("id"), name: field("name"), role: "reviewer".into() });
+        Self { people, members }
     }
 
-    /// The phone with which a member takes part: their own, or the one that stands in when there are few phones. The
-    /// committee folds onto the secretary's, everybody else onto the other phones.
+    /// A member's first phone, if there is one.
     #[must_use]
-    pub fn phone_of(&self, member: &str) -> usize {
-        if let Some(index) = self.people.iter().position(|person| person.member == member) {
-            return index;
-        }
-        if matches!(member, "m01" | "m02" | "m03") {
-            return 0;
-        }
-        let number: usize = member.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0);
-        1 + number % (self.people.len() - 1)
+    pub fn phone_of(&self, member: &str) -> Option<usize> {
+        self.people.iter().position(|person| person.member == member)
     }
 
-    /// A further phone of the person who holds `phone`, who reads the same spaces with it. Returns its index, the next
-    /// one.
+    /// The reviewer's phone.
+    #[must_use]
+    pub const fn reviewer(&self) -> usize {
+        self.members
+    }
+
+    /// A further phone of the person who holds `phone`. Returns its index, the next one.
     pub fn add_phone_of(&mut self, phone: usize) -> usize {
-        let new = self.people.len();
         self.people.push(self.people[phone].clone());
-        for space in self.spaces.iter_mut().filter(|space| space.phones.contains(&phone)) {
-            space.phones.push(new);
-        }
-        new
+        self.people.len() - 1
     }
 
-    /// The phone that is last to come back.
+    /// Whether a phone is to have the documents of an audience.
     #[must_use]
-    pub fn late_phone(&self) -> usize {
-        self.people.iter().position(|person| person.member == "m14").unwrap_or(self.people.len() - 1)
-    }
-
-    /// The space of that name.
-    ///
-    /// # Panics
-    /// If there is none: space names are fixed in this module.
-    #[must_use]
-    pub fn space(&self, name: &str) -> &Space {
-        self.spaces.iter().find(|space| space.name == name).expect("documents name spaces that exist")
-    }
-
-    /// The phones that hold a document.
-    #[must_use]
-    pub fn readers(&self, document: &str) -> &[usize] {
-        self.documents
-            .iter()
-            .find(|known| known.name == document)
-            .map_or(&[], |known| &self.space(&known.space).phones)
+    pub fn reads(&self, phone: usize, room: &Room) -> bool {
+        self.people.get(phone).is_some_and(|person| person.reads(room))
     }
 
     /// The given name, which is the last syllable, of who holds a phone.
@@ -169,43 +161,31 @@ impl Cast {
     pub fn short_name(&self, phone: usize) -> &str {
         self.people.get(phone).and_then(|person| person.name.rsplit(' ').next()).unwrap_or("?")
     }
+}
 
-    fn phones_of(&self, members: &[&str]) -> Vec<usize> {
-        let mut phones: Vec<usize> = members.iter().map(|member| self.phone_of(member)).collect();
-        phones.sort_unstable();
-        phones.dedup();
-        phones
-    }
-
-    fn documents(&self, fixtures: &Fixtures) -> Vec<Document> {
-        let mut documents = vec![
-            self.document("minutes", "branch", "m04", blank_minutes(&fixtures.minutes)),
-            self.document("resolution", "branch", "m01", fixtures.resolution.clone()),
-            self.document("attendance", "branch", "m04", blank_attendance(&fixtures.attendance)),
-        ];
-        for thread in fixtures.feedback.as_array().into_iter().flatten() {
-            let id = thread["doc_id"].as_str().unwrap_or_default().replace("fb-", "feedback-");
-            // Only the confidential report has a narrower audience; the reserved opinion is written in the meeting.
-            let space = if thread["kind"] == "confidential_report" { "thread" } else { "branch" };
-            let mut content = thread.clone();
-            if thread["kind"] == "reserved_opinion" {
-                content["messages"] = json!([]);
-                content["events"] = json!([]);
-            }
-            let author = thread["author"].as_str().unwrap_or("m01").to_owned();
-            documents.push(self.document(&id, space, &author, content));
-        }
-        documents.push(self.document(
-            "committee-notes",
-            "committee",
-            "m01",
-            fixtures.pool["committee_notes"].clone(),
-        ));
-        documents
-    }
-
-    fn document(&self, name: &str, space: &str, creator: &str, content: Value) -> Document {
-        Document { name: name.into(), space: space.into(), creator: self.phone_of(creator), content }
+impl Fixtures {
+    /// The roster as the body that keeps the records has it: the branch's members, and the invented ones who hold a phone.
+    #[must_use]
+    pub fn people(&self, cast: &Cast) -> BTreeMap<String, OnRoster> {
+        let each = |list: &str| self.roster[list].as_array().cloned().unwrap_or_default();
+        let holds = |id: &str| cast.phone_of(id).is_some();
+        let person = |value: &Value| {
+            let field = |key: &str| value[key].as_str().unwrap_or_default();
+            let standing =
+                if field("status") == "probationary" { Standing::Probationary } else { Standing::Official };
+            let found = OnRoster {
+                name: field("name").to_owned(),
+                post: field("role").to_owned(),
+                standing,
+                is_exempt: field("presence_class") == "exempt",
+                is_away: field("presence_class") == "temporarily_away",
+                language: field("first_language").to_owned(),
+                has_phone: holds(field("id")),
+            };
+            (field("id").to_owned(), found)
+        };
+        let extra = each("extra_members").into_iter().filter(|v| v["id"].as_str().is_some_and(holds));
+        each("members").iter().map(person).chain(extra.map(|v| person(&v))).collect()
     }
 }
 
@@ -223,50 +203,14 @@ fn people(fixtures: &Fixtures, phones: usize) -> Vec<Person> {
         .take(phones)
         .map(|value| {
             let member = field(&value, "id");
-            let recorder = fixtures.minutes["recorder"] == member.as_str();
-            let role = if recorder { "recorder".into() } else { field(&value, "role") };
+            let role = match field(&value, "status").as_str() {
+                "probationary" => "probationary".into(),
+                _ if fixtures.minutes["recorder"] == member.as_str() => "recorder".into(),
+                _ => field(&value, "role"),
+            };
             Person { name: field(&value, "name"), member, role }
         })
         .collect()
-}
-
-/// The minutes as they are convened: header, agenda and section headings; nothing has been said yet.
-fn blank_minutes(finished: &Value) -> Value {
-    let mut blank = finished.clone();
-    for section in blank["sections"].as_array_mut().into_iter().flatten() {
-        section["blocks"] = json!([]);
-    }
-    for list in ["votes", "assignments", "remarks"] {
-        blank[list] = json!([]);
-    }
-    blank["ended_at"] = Value::Null;
-    blank["transitions"] =
-        finished["transitions"].as_array().into_iter().flatten().take(2).cloned().collect();
-    for signature in blank["signatures"].as_array_mut().into_iter().flatten() {
-        signature["id"] = signature["role"].clone();
-    }
-    identify(&mut blank["transitions"]);
-    blank
-}
-
-/// The roll before anybody was marked.
-fn blank_attendance(finished: &Value) -> Value {
-    let mut blank = finished.clone();
-    let entries: Map<String, Value> = finished["entries"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(member, _)| (member.clone(), json!({"member": member, "mark": null})))
-        .collect();
-    blank["entries"] = Value::Object(entries);
-    blank["check_ins"] = json!([]);
-    blank
-}
-
-fn identify(list: &mut Value) {
-    for (index, entry) in list.as_array_mut().into_iter().flatten().enumerate() {
-        entry["id"] = json!(format!("e{index}"));
-    }
 }
 
 #[cfg(test)]
@@ -278,43 +222,27 @@ mod tests {
         let fixtures = Fixtures::load();
         for phones in PHONES_MIN..=PHONES_MAX {
             let cast = Cast::new(&fixtures, phones);
-            assert_eq!(cast.people.len(), phones);
+            assert_eq!((cast.people.len(), cast.members), (phones + 1, phones));
             let mut names: Vec<_> = cast.people.iter().map(|person| &person.name).collect();
             names.sort();
             names.dedup();
-            assert_eq!(names.len(), phones, "names are distinct");
-            for member in ["m01", "m02", "m04", "m07", "m14", "m13", "u01", "x40"] {
-                assert!(cast.phone_of(member) < phones);
-            }
-            assert_ne!(cast.phone_of("m01"), cast.phone_of("m04"));
-            assert_ne!(cast.late_phone(), 0, "the secretary's phone is not the late one");
-            for document in &cast.documents {
-                assert!(cast.readers(&document.name).contains(&document.creator), "{}", document.name);
-            }
-            assert!(cast.space("committee").phones.len() < phones, "not everybody is in the committee");
+            assert_eq!(names.len(), phones + 1, "names are distinct");
+            assert_eq!([0, 1, 2, 3], ["m01", "m04", "m07", "m14"].map(|m| cast.phone_of(m).unwrap()));
+            assert!(cast.people[cast.reviewer()].is_reviewer());
+            let people = fixtures.people(&cast);
+            assert_eq!(people.len(), 19 + phones.saturating_sub(14));
+            assert_eq!(people.values().filter(|p| !p.standing.is_official()).count(), 1);
         }
     }
 
     #[test]
-    fn a_new_phone_reads_what_its_owner_reads() {
+    fn audiences_are_what_they_are_for() {
         let mut cast = Cast::new(&Fixtures::load(), 12);
-        let before = cast.clone();
-        let new = cast.add_phone_of(cast.phone_of("m02"));
-        assert_eq!((new, cast.phone_of("m02")), (12, before.phone_of("m02")));
-        assert_eq!(cast.people[new].member, "m02");
-        for space in &cast.spaces {
-            assert_eq!(
-                space.phones.contains(&new),
-                before.space(&space.name).phones.contains(&before.phone_of("m02"))
-            );
-        }
-    }
-
-    #[test]
-    fn the_blank_minutes_hold_no_speech() {
-        let fixtures = Fixtures::load();
-        let blank = blank_minutes(&fixtures.minutes);
-        assert!(!blank.to_string().contains("giải phóng mặt bằng"));
-        assert_eq!(blank["sections"].as_array().unwrap().len(), 7);
+        let new = cast.add_phone_of(cast.phone_of("m13").unwrap());
+        let readers = |room: Room| (0..cast.people.len()).filter(|p| cast.reads(*p, &room)).count();
+        assert_eq!((new, readers(Room::Branch), readers(Room::Committee)), (13, 13, 3));
+        assert_eq!(readers(Room::Oversight), 4);
+        assert_eq!(readers(Room::ToCommittee("m13".into())), 5, "both phones of the member");
+        assert_eq!(readers(Room::ToUpper("m13".into())), 3);
     }
 }

@@ -1,25 +1,33 @@
-//! Edits beyond the fixture, drawn from the seed: comments, proposals, remarks and clauses, each with a mark of its own.
+//! Acts beyond the fixture, drawn from the seed: what members say, propose and write, each with a mark of its own.
 
 use std::collections::BTreeMap;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use crate::action::Action;
+use crate::act::{Act, Doc, New};
 use crate::cast::{Cast, Fixtures};
-use crate::story::{resolution_block, text};
+use crate::story::text;
 
-/// Threads that the whole branch reads.
-const OPEN_THREADS: [&str; 3] = ["feedback-001", "feedback-002", "feedback-004"];
 /// Blocks of the resolution at whose end clauses are put.
 const CLAUSE_BLOCKS: [&str; 5] = ["r3b1", "r3b4", "r3b5", "r4b1", "r4b2"];
+/// Phrases of the resolution that nobody replaces, to which members propose others.
+const PHRASES: [(&str, &str); 4] = [
+    ("r3b1", "Khuyến nông viên thôn"),
+    ("r3b4", "tuyên truyền phòng cháy mùa hanh khô"),
+    ("r3b5", "hoàn thành kiểm điểm"),
+    ("r4b2", "Đảng viên gương mẫu thực hiện trước"),
+];
 
-/// A seeded source of edits.
+/// What the script has made, that acts are about: names of the story, and ids in documents.
+pub(crate) type Names = BTreeMap<String, String>;
+
+/// A seeded source of acts.
 #[derive(Debug)]
 pub(crate) struct Extras {
     rng: ChaCha8Rng,
-    /// How many edits each phone has drawn: the number in its marks.
+    /// How many acts each phone has drawn: the number in its marks.
     drawn: BTreeMap<usize, u32>,
 }
 
@@ -35,63 +43,69 @@ impl Extras {
         if bound == 0 { 0 } else { self.rng.next_u64() % bound }
     }
 
-    /// An edit that this phone may make.
-    pub(crate) fn draw(&mut self, cast: &Cast, fixtures: &Fixtures, phone: usize) -> Action {
+    /// Something new at a time.
+    pub(crate) fn new_thing(&mut self, at: i64) -> New {
+        let mut seed = [0; 16];
+        self.rng.fill_bytes(&mut seed);
+        New { at, seed }
+    }
+
+    /// An act that this member's phone may do. `floor`: while the text of the resolution is open to all.
+    pub(crate) fn draw(
+        &mut self,
+        cast: &Cast,
+        fixtures: &Fixtures,
+        names: &Names,
+        phone: usize,
+        at: i64,
+        floor: bool,
+    ) -> Act {
         let pool = &fixtures.pool;
-        match self.below(8) {
-            0 if cast.readers("committee-notes").contains(&phone) => {
-                let words = self.pick(&pool["comments"]);
-                self.entry(cast, phone, "committee-notes", "entries", &words)
-            }
-            1 if cast.readers("feedback-003").contains(&phone) => {
-                let words = self.pick(&pool["comments"]);
-                self.entry(cast, phone, "feedback-003", "messages", &words)
+        let id = |name: &str| names.get(name).cloned().unwrap_or_default();
+        match self.below(if floor { 8 } else { 5 }) {
+            0 if names.contains_key("secret") && cast.people[phone].is_committee() => {
+                let doc = Doc::Mailbox(crate::act::Room::ToCommittee(id("asker")));
+                let text = self.words(cast, phone, &pool["comments"]);
+                Act::Say { new: self.new_thing(at), doc, thread: id("secret"), text }
             }
             0..=2 => {
-                let words = self.pick(&pool["comments"]);
-                let thread = OPEN_THREADS[self.index(OPEN_THREADS.len())];
-                self.entry(cast, phone, thread, "messages", &words)
+                let thread = ["thread-1", "thread-2", "thread-4"][self.index(3)];
+                let text = self.words(cast, phone, &pool["comments"]);
+                Act::Say { new: self.new_thing(at), doc: Doc::Feedback, thread: id(thread), text }
             }
             3 | 4 => {
-                let words = self.pick(&pool["proposals"]);
-                self.entry(cast, phone, "resolution", "suggestions", &words)
+                let (block, find) = PHRASES[self.index(PHRASES.len())];
+                let with = format!("{find} ({})", self.words(cast, phone, &pool["proposals"]));
+                Act::Suggest { new: self.new_thing(at), block: id(block), find: find.into(), with }
             }
-            5 => self.remark(cast, fixtures, phone),
             _ => {
-                let words = self.pick(&pool["clauses"]);
                 let block = CLAUSE_BLOCKS[self.index(CLAUSE_BLOCKS.len())];
-                let number = self.number(phone);
-                let text =
-                    format!(" [Ý kiến {}.{number}, đ/c {}: {words}]", phone + 1, cast.short_name(phone));
-                Action::Insert { doc: "resolution".into(), path: resolution_block(block), text }
+                let text = format!(" [{}]", self.words(cast, phone, &pool["clauses"]));
+                Act::Clause { doc: Doc::Resolution, block: id(block), text }
             }
         }
     }
 
-    /// A member's remark on the minutes.
-    pub(crate) fn remark(&mut self, cast: &Cast, fixtures: &Fixtures, phone: usize) -> Action {
-        let words = self.pick(&fixtures.pool["remarks"]);
-        self.entry(cast, phone, "minutes", "remarks", &words)
+    /// What a member says of the minutes when they are read back.
+    pub(crate) fn remark(
+        &mut self,
+        cast: &Cast,
+        fixtures: &Fixtures,
+        names: &Names,
+        phone: usize,
+        at: i64,
+    ) -> Act {
+        let text = self.words(cast, phone, &fixtures.pool["remarks"]);
+        let thread = names.get("thread-minutes").cloned().unwrap_or_default();
+        Act::Say { new: self.new_thing(at), doc: Doc::Feedback, thread, text }
     }
 
-    fn entry(&mut self, cast: &Cast, phone: usize, doc: &str, list: &str, words: &str) -> Action {
-        let number = self.number(phone);
-        let mut entry = Map::new();
-        entry.insert("id".into(), json!(format!("p{phone}-{number}")));
-        entry.insert("by".into(), json!(cast.people[phone].member));
-        entry.insert("text".into(), json!(words));
-        Action::Append { doc: doc.into(), list: list.parse().expect("one key"), entry }
-    }
-
-    fn number(&mut self, phone: usize) -> u32 {
+    /// Words that nobody else says.
+    fn words(&mut self, cast: &Cast, phone: usize, pool: &Value) -> String {
+        let words = text(&pool[self.index(pool.as_array().map_or(0, Vec::len))]).to_owned();
         let number = self.drawn.entry(phone).or_default();
         *number += 1;
-        *number
-    }
-
-    fn pick(&mut self, pool: &Value) -> String {
-        let index = self.index(pool.as_array().map_or(0, Vec::len));
-        text(&pool[index]).to_owned()
+        format!("Ý kiến {}.{number}, đ/c {}: {words}", phone + 1, cast.short_name(phone))
     }
 
     fn index(&mut self, len: usize) -> usize {

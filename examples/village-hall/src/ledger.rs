@@ -1,193 +1,188 @@
 //! The account of what phones confirmed as saved, and the search for it in the documents at the end.
 //!
-//! An edit that a phone confirmed is *lost* unless its own mark is in the final document, or the mark was overwritten by
-//! another edit of the meeting that is itself accounted for. Nothing an engine claims counts: only what its documents
+//! An act that a phone confirmed is *lost* unless its own marks are in the final document, or were overwritten by
+//! another act of the meeting that is itself accounted for. Nothing an engine claims counts: only what its documents
 //! hold.
 //!
-//! Of a phone that was removed from the branch the opposite holds from then on: nothing that it writes may be in
-//! anybody's documents. Such an edit is *shut out*, or else it *leaked*.
+//! Of a phone that was removed from the branch the opposite holds from then on, and of what somebody tries who may not: nothing of
+//! it may be in anybody's documents. Such an act is *shut out* or *denied*, or else it *leaked*.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::action::{Action, Path};
+use crate::act::{Act, Doc};
+use crate::marks::{self, Mark, Place};
 
 /// Most forms of one text that are tried, so that many replacements in one paragraph stay cheap.
 const FORMS_MAX: usize = 64;
 
-/// Every edit that was sent to a phone.
+/// Everything that phones were told to do.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    edits: BTreeMap<u32, Edit>,
+    entries: BTreeMap<u32, Entry>,
+}
+
+/// Whether an act is to be there in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// If it was confirmed.
+    There,
+    /// Never: the phone was removed.
+    ShutOut,
+    /// Never: its member may not.
+    Denied,
 }
 
 #[derive(Clone, Debug)]
-struct Edit {
+struct Entry {
     phone: usize,
-    action: Action,
-    /// The values that the phone saw before a `Set`; known once it confirmed.
+    act: Act,
+    doc: Doc,
+    marks: Vec<Mark>,
+    /// The values that the phone saw before it wrote a field; known once it confirmed.
     replaced: Vec<Value>,
     saved: bool,
-    /// Made on a phone that was not in the branch any more.
-    shut_out: bool,
+    wanted: Wanted,
 }
 
-/// The final state of a document on one phone, as far as the ledger needs it.
+/// The final state of one phone, as far as the ledger needs it.
 pub trait Final {
     /// The document; `None` when this phone lacks it.
-    fn document(&self, doc: &str) -> Option<&Value>;
+    fn document(&self, doc: &Doc) -> Option<&Value>;
     /// The winner and its conflicts at a field.
-    fn values(&self, doc: &str, path: &Path) -> &[Value];
+    fn values(&self, doc: &Doc, place: &Place) -> &[Value];
 }
 
-/// An edit that was confirmed and is not there, or that is there and should not be.
+/// An act that was confirmed and is not there, or that is there and should not be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lost {
     /// Step of the script.
     pub step: u32,
     /// The phone that confirmed it.
     pub phone: usize,
-    /// The edit.
-    pub action: Action,
+    /// The document that it writes.
+    pub doc: Doc,
+    /// The act.
+    pub act: Act,
 }
 
 impl Ledger {
-    /// An edit is about to be sent. It may be saved even if the phone dies before it can say so.
-    pub fn sent(&mut self, step: u32, phone: usize, action: &Action) {
-        self.edits.entry(step).or_insert(Edit {
-            phone,
-            action: action.clone(),
-            replaced: Vec::new(),
-            saved: false,
-            shut_out: false,
-        });
+    /// An act is about to be sent. It may be saved even if the phone dies before it can say so. `by`: whose phone it is, by the
+    /// roster's id.
+    pub fn sent(&mut self, step: u32, phone: usize, by: &str, act: &Act, wanted: Wanted) {
+        let (doc, marks) = marks::of(act, by);
+        let entry = Entry { phone, act: act.clone(), doc, marks, replaced: Vec::new(), saved: false, wanted };
+        self.entries.entry(step).or_insert(entry);
     }
 
-    /// An edit is about to be sent to a phone that was removed. Its action is [`Action::Append`] or [`Action::Insert`],
-    /// whose marks nobody else makes.
-    pub fn sent_to_removed(&mut self, step: u32, phone: usize, action: &Action) {
-        self.sent(step, phone, action);
-        if let Some(edit) = self.edits.get_mut(&step) {
-            edit.shut_out = true;
+    /// The phone confirmed that the act is on its disk.
+    pub fn saved(&mut self, step: u32, replaced: Vec<Value>) {
+        if let Some(entry) = self.entries.get_mut(&step) {
+            entry.saved = true;
+            entry.replaced = replaced;
         }
     }
 
-    /// How many edits were made on removed phones.
-    #[must_use]
-    pub fn shut_out_count(&self) -> u64 {
-        self.edits.values().filter(|edit| edit.shut_out).count() as u64
+    /// The phone found nothing to do.
+    pub fn skipped(&mut self, step: u32) {
+        self.entries.remove(&step);
     }
 
-    /// The edits of removed phones that this copy shows all the same.
+    /// How many acts are never to be there for this reason.
+    #[must_use]
+    pub fn count(&self, wanted: Wanted) -> u64 {
+        self.entries.values().filter(|entry| entry.wanted == wanted).count() as u64
+    }
+
+    /// Whether an act was to be denied.
+    #[must_use]
+    pub fn is_to_be_denied(&self, step: u32) -> bool {
+        self.entries.get(&step).is_some_and(|entry| entry.wanted == Wanted::Denied)
+    }
+
+    /// What this copy shows and nobody should have.
     #[must_use]
     pub fn leaked(&self, copy: &impl Final) -> Vec<Lost> {
-        self.pick(|edit| edit.shut_out && self.present(edit, copy))
+        self.pick(|entry| entry.wanted != Wanted::There && self.present(entry, copy))
     }
 
-    /// The edits that count.
-    fn counting(&self) -> impl Iterator<Item = (&u32, &Edit)> {
-        self.edits.iter().filter(|(_, edit)| !edit.shut_out)
+    /// The acts that count.
+    fn counting(&self) -> impl Iterator<Item = (&u32, &Entry)> {
+        self.entries.iter().filter(|(_, entry)| entry.wanted == Wanted::There)
     }
 
-    fn pick(&self, wanted: impl Fn(&Edit) -> bool) -> Vec<Lost> {
-        let named = |(step, edit): (&u32, &Edit)| Lost {
+    fn pick(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<Lost> {
+        let named = |(step, entry): (&u32, &Entry)| Lost {
             step: *step,
-            phone: edit.phone,
-            action: edit.action.clone(),
+            phone: entry.phone,
+            doc: entry.doc.clone(),
+            act: entry.act.clone(),
         };
-        self.edits.iter().filter(|(_, edit)| wanted(edit)).map(named).collect()
+        self.entries.iter().filter(|(_, entry)| wanted(entry)).map(named).collect()
     }
 
-    /// The phone confirmed that the edit is on its disk.
-    pub fn saved(&mut self, step: u32, replaced: Vec<Value>) {
-        if let Some(edit) = self.edits.get_mut(&step) {
-            edit.saved = true;
-            edit.replaced = replaced;
-        }
-    }
-
-    /// The phone found nothing to edit.
-    pub fn skipped(&mut self, step: u32) {
-        self.edits.remove(&step);
-    }
-
-    /// How many edits were confirmed.
+    /// How many acts were confirmed.
     #[must_use]
     pub fn saved_count(&self) -> u64 {
-        self.counting().filter(|(_, edit)| edit.saved).count() as u64
+        self.counting().filter(|(_, entry)| entry.saved).count() as u64
     }
 
-    /// How many edits these phones confirmed.
+    /// How many acts these phones confirmed.
     #[must_use]
     pub fn saved_on(&self, phones: &BTreeSet<usize>) -> u64 {
-        self.counting().filter(|(_, edit)| edit.saved && phones.contains(&edit.phone)).count() as u64
+        self.counting().filter(|(_, entry)| entry.saved && phones.contains(&entry.phone)).count() as u64
     }
 
-    /// The fields whose values the search needs, with all their conflicts.
+    /// The fields whose values the search needs, with all their conflicts, by document.
     #[must_use]
-    pub fn fields(&self) -> BTreeSet<(String, Path)> {
-        let field = |(_, edit): (&u32, &Edit)| match &edit.action {
-            Action::Set { doc, path, .. } => Some((doc.clone(), path.clone())),
-            _ => None,
-        };
-        self.counting().filter_map(field).collect()
-    }
-
-    /// The confirmed edits to documents that `reads` names which are missing from this copy.
-    #[must_use]
-    pub fn lost(&self, copy: &impl Final, reads: impl Fn(&str) -> bool) -> Vec<Lost> {
-        self.pick(|edit| {
-            edit.saved && !edit.shut_out && reads(edit.action.doc()) && !self.present(edit, copy)
-        })
-    }
-
-    fn present(&self, edit: &Edit, copy: &impl Final) -> bool {
-        let Some(document) = copy.document(edit.action.doc()) else { return false };
-        match &edit.action {
-            Action::Append { doc, list, entry } => {
-                let id = entry.get("id").and_then(Value::as_str).unwrap_or_default();
-                let Some(found) = list.id(id).find(document) else { return false };
-                entry.iter().all(|(key, value)| {
-                    let path = list.id(id).key(key);
-                    found.get(key) == Some(value) || self.touched(doc, &path)
-                })
-            }
-            Action::Type { doc, path, text } | Action::Insert { doc, path, text } => {
-                self.text_present(doc, path, text, document)
-            }
-            Action::Replace { doc, path, with, .. } => self.text_present(doc, path, with, document),
-            Action::Set { doc, path, value } => {
-                let mut seen = BTreeSet::new();
-                self.value_present(doc, path, value, edit.phone, copy, &mut seen)
+    pub fn fields(&self) -> BTreeMap<Doc, BTreeSet<Place>> {
+        let mut fields: BTreeMap<Doc, BTreeSet<Place>> = BTreeMap::new();
+        for entry in self.entries.values() {
+            for mark in &entry.marks {
+                if let Mark::Says(place, _) = mark {
+                    fields.entry(entry.doc.clone()).or_default().insert(place.clone());
+                }
             }
         }
+        fields
     }
 
-    /// Whether some edit of the meeting changes this place, so that an entry need not look as it did when appended.
-    fn touched(&self, doc: &str, place: &Path) -> bool {
-        self.counting().any(|(_, edit)| match &edit.action {
-            Action::Type { doc: other, path, .. }
-            | Action::Insert { doc: other, path, .. }
-            | Action::Replace { doc: other, path, .. }
-            | Action::Set { doc: other, path, .. } => other == doc && path == place,
-            Action::Append { doc: other, list, .. } => other == doc && list == place,
+    /// The confirmed acts on documents that `reads` names which are missing from this copy.
+    #[must_use]
+    pub fn lost(&self, copy: &impl Final, reads: impl Fn(&Doc) -> bool) -> Vec<Lost> {
+        self.pick(|entry| {
+            entry.saved && entry.wanted == Wanted::There && reads(&entry.doc) && !self.present(entry, copy)
         })
     }
 
-    /// Whether a text holds `mark`, or what replacements of the meeting make of it.
-    fn text_present(&self, doc: &str, path: &Path, mark: &str, document: &Value) -> bool {
-        let Some(text) = path.find(document).and_then(Value::as_str) else { return false };
+    fn present(&self, entry: &Entry, copy: &impl Final) -> bool {
+        let Some(document) = copy.document(&entry.doc) else { return false };
+        entry.marks.iter().all(|mark| match mark {
+            Mark::There(place) => find(document, place).is_some(),
+            Mark::Words(place, words) | Mark::Instead(place, _, words) => {
+                self.words_present(&entry.doc, place, words, document)
+            }
+            Mark::Among(place, words) => find(document, place).is_some_and(|all| holds(all, words)),
+            Mark::Says(place, value) => {
+                self.value_present(&entry.doc, place, value, entry.phone, copy, &mut BTreeSet::new())
+            }
+        })
+    }
+
+    /// Whether a text holds words, or what replacements of the meeting make of them.
+    fn words_present(&self, doc: &Doc, place: &Place, words: &str, document: &Value) -> bool {
+        let Some(text) = find(document, place).and_then(Value::as_str) else { return false };
         let replacements: Vec<(&str, &str)> = self
             .counting()
-            .filter_map(|(_, edit)| match &edit.action {
-                Action::Replace { doc: other, path: place, find, with } if other == doc && place == path => {
-                    Some((find.as_str(), with.as_str()))
-                }
+            .filter(|(_, entry)| entry.doc == *doc)
+            .flat_map(|(_, entry)| &entry.marks)
+            .filter_map(|mark| match mark {
+                Mark::Instead(other, find, with) if other == place => Some((find.as_str(), with.as_str())),
                 _ => None,
             })
             .collect();
-        let mut forms = vec![mark.to_owned()];
+        let mut forms = vec![words.to_owned()];
         let mut next = 0;
         while let Some(form) = forms.get(next).cloned() {
             if text.contains(&form) {
@@ -212,26 +207,44 @@ impl Ledger {
     /// Whether a value stands at a field, or was causally overwritten by a value of which the same holds.
     fn value_present(
         &self,
-        doc: &str,
-        path: &Path,
+        doc: &Doc,
+        place: &Place,
         value: &Value,
         phone: usize,
         copy: &impl Final,
         seen: &mut BTreeSet<u32>,
     ) -> bool {
-        if copy.values(doc, path).contains(value) {
+        if copy.values(doc, place).contains(value) {
             return true;
         }
-        self.counting().any(|(step, later)| {
-            let Action::Set { doc: other, path: place, value: with } = &later.action else { return false };
-            if other != doc || place != path || with == value {
-                return false;
-            }
-            // A phone that died before it could confirm still wrote after its own earlier edits, and perhaps over what
+        self.counting().filter(|(_, later)| later.doc == *doc).any(|(step, later)| {
+            let with = later.marks.iter().find_map(|mark| match mark {
+                Mark::Says(other, with) if other == place && with != value => Some(with),
+                _ => None,
+            });
+            let Some(with) = with else { return false };
+            // A phone that died before it could confirm still wrote after its own earlier acts, and perhaps over what
             // it had received; only the former is certain, so only that is accepted.
             let overwrote = later.replaced.contains(value) || (!later.saved && later.phone == phone);
-            overwrote && seen.insert(*step) && self.value_present(doc, path, with, later.phone, copy, seen)
+            overwrote && seen.insert(*step) && self.value_present(doc, place, with, later.phone, copy, seen)
         })
+    }
+}
+
+/// What stands at a place of a document.
+#[must_use]
+pub fn find<'a>(document: &'a Value, place: &[String]) -> Option<&'a Value> {
+    place.iter().try_fold(document, |here, key| here.as_object()?.get(key))
+}
+
+/// Whether words stand anywhere in a document.
+#[must_use]
+pub fn holds(document: &Value, words: &str) -> bool {
+    match document {
+        Value::String(text) => text.contains(words),
+        Value::Array(list) => list.iter().any(|value| holds(value, words)),
+        Value::Object(map) => map.values().any(|value| holds(value, words)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -240,37 +253,42 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::act::New;
 
     struct Copy(Value, Vec<Value>);
 
     impl Final for Copy {
-        fn document(&self, doc: &str) -> Option<&Value> {
-            (doc == "d").then_some(&self.0)
+        fn document(&self, doc: &Doc) -> Option<&Value> {
+            (*doc == Doc::Resolution).then_some(&self.0)
         }
-        fn values(&self, _: &str, _: &Path) -> &[Value] {
+        fn values(&self, _: &Doc, _: &Place) -> &[Value] {
             &self.1
         }
     }
 
-    fn path(text: &str) -> Path {
-        text.parse().unwrap()
+    fn replace(find: &str, with: &str) -> Act {
+        Act::Replace { doc: Doc::Resolution, block: "b".into(), find: find.into(), with: with.into() }
     }
 
-    fn replace(find: &str, with: &str) -> Action {
-        Action::Replace { doc: "d".into(), path: path("text"), find: find.into(), with: with.into() }
+    fn clause(text: &str) -> Act {
+        Act::Clause { doc: Doc::Resolution, block: "b".into(), text: text.into() }
     }
 
-    fn set(value: &str) -> Action {
-        Action::Set { doc: "d".into(), path: path("due"), value: json!(value) }
+    fn set(value: &str) -> Act {
+        Act::SetDue { task: "t".into(), due: value.into() }
     }
 
-    fn ledger(actions: &[(usize, Action)]) -> Ledger {
+    fn ledger(acts: &[(usize, Act)]) -> Ledger {
         let mut ledger = Ledger::default();
-        for (step, (phone, action)) in (0..).zip(actions) {
-            ledger.sent(step, *phone, action);
+        for (step, (phone, act)) in (0..).zip(acts) {
+            ledger.sent(step, *phone, "m01", act, Wanted::There);
             ledger.saved(step, vec![]);
         }
         ledger
+    }
+
+    fn block(text: &str) -> Value {
+        json!({"blocks": {"b": {"text": text}}})
     }
 
     fn lost(ledger: &Ledger, document: Value, values: &[&str]) -> Vec<u32> {
@@ -281,17 +299,17 @@ mod tests {
     #[test]
     fn text_is_lost_unless_it_stands_or_was_replaced() {
         let ledger = ledger(&[(0, replace("a", "bc")), (1, replace("c", "x"))]);
-        assert_eq!(lost(&ledger, json!({"text": "bx"}), &[]), [0u32; 0]);
-        assert_eq!(lost(&ledger, json!({"text": "bc"}), &[]), [1]);
-        assert_eq!(lost(&ledger, json!({"text": "b"}), &[]), [0, 1]);
+        assert_eq!(lost(&ledger, block("bx"), &[]), [0u32; 0]);
+        assert_eq!(lost(&ledger, block("bc"), &[]), [1]);
+        assert_eq!(lost(&ledger, block("b"), &[]), [0, 1]);
         assert_eq!(lost(&ledger, json!({}), &[]), [0, 1]);
     }
 
     #[test]
     fn a_replacement_that_holds_its_own_phrase_ends() {
         let ledger = ledger(&[(0, replace("tháng", "tháng 02"))]);
-        assert_eq!(lost(&ledger, json!({"text": "trong tháng 02."}), &[]), [0u32; 0]);
-        assert_eq!(lost(&ledger, json!({"text": "trong tháng."}), &[]), [0]);
+        assert_eq!(lost(&ledger, block("trong tháng 02."), &[]), [0u32; 0]);
+        assert_eq!(lost(&ledger, block("trong tháng."), &[]), [0]);
     }
 
     #[test]
@@ -299,61 +317,52 @@ mod tests {
         let mut account = ledger(&[(0, set("10")), (1, set("12"))]);
         assert_eq!(lost(&account, json!({}), &["12", "10"]), [0u32; 0], "a conflict keeps both");
         assert_eq!(lost(&account, json!({}), &["12"]), [0], "the other vanished");
-        account.sent(2, 0, &set("11"));
+        account.sent(2, 0, "m01", &set("11"), Wanted::There);
         account.saved(2, vec![json!("12"), json!("10")]);
         assert_eq!(lost(&account, json!({}), &["11"]), [0u32; 0], "resolved by somebody who saw both");
         assert_eq!(lost(&account, json!({}), &["x"]), [0, 1, 2]);
     }
 
     #[test]
-    fn an_unconfirmed_edit_is_not_owed_but_may_explain() {
+    fn an_unconfirmed_act_is_not_owed_but_may_explain() {
         let mut account = ledger(&[(0, set("10"))]);
-        account.sent(1, 0, &set("11"));
+        account.sent(1, 0, "m01", &set("11"), Wanted::There);
         assert_eq!(account.saved_count(), 1);
         assert_eq!(lost(&account, json!({}), &["11"]), [0u32; 0], "the same phone wrote later");
         let mut account = ledger(&[(0, set("10"))]);
-        account.sent(1, 5, &set("11"));
+        account.sent(1, 5, "m02", &set("11"), Wanted::There);
         assert_eq!(
             lost(&account, json!({}), &["11"]),
             [0],
-            "another phone's unconfirmed edit explains nothing"
+            "another phone's unconfirmed act explains nothing"
         );
     }
 
     #[test]
-    fn what_a_removed_phone_writes_is_not_owed_and_must_not_be_there() {
-        let insert = |text: &str| Action::Insert { doc: "d".into(), path: path("text"), text: text.into() };
-        let mut account = ledger(&[(0, insert("before."))]);
-        account.sent_to_removed(1, 0, &insert("after."));
+    fn what_a_removed_phone_writes_or_somebody_may_not_is_not_owed_and_must_not_be_there() {
+        let mut account = ledger(&[(0, clause("before."))]);
+        account.sent(1, 0, "m01", &clause("after."), Wanted::ShutOut);
         account.saved(1, vec![]);
-        account.sent_to_removed(2, 0, &insert("never confirmed."));
-        let leaked = |document: Value| {
-            account.leaked(&Copy(document, vec![])).into_iter().map(|edit| edit.step).collect::<Vec<_>>()
+        account.sent(2, 0, "m01", &clause("not allowed."), Wanted::Denied);
+        let leaked = |text: &str| {
+            account.leaked(&Copy(block(text), vec![])).into_iter().map(|lost| lost.step).collect::<Vec<_>>()
         };
-        assert_eq!((account.saved_count(), account.shut_out_count()), (1, 2));
-        assert_eq!(account.saved_on(&BTreeSet::from([0])), 1);
-        assert_eq!(lost(&account, json!({"text": "before."}), &[]), [0u32; 0]);
-        assert_eq!(
-            lost(&account, json!({"text": "after."}), &[]),
-            [0],
-            "what came before the removal is owed"
-        );
-        assert_eq!(leaked(json!({"text": "before."})), [0u32; 0]);
-        assert_eq!(leaked(json!({"text": "before. after."})), [1]);
-        assert_eq!(leaked(json!({"text": "never confirmed."})), [2]);
+        assert_eq!((account.saved_count(), account.count(Wanted::ShutOut)), (1, 1));
+        assert!(account.is_to_be_denied(2) && !account.is_to_be_denied(1));
+        assert_eq!(lost(&account, block("before."), &[]), [0u32; 0]);
+        assert_eq!(lost(&account, block("after."), &[]), [0], "what came before the removal is owed");
+        assert_eq!(leaked("before."), [0u32; 0]);
+        assert_eq!(leaked("before. after."), [1]);
+        assert_eq!(leaked("not allowed."), [2]);
     }
 
     #[test]
-    fn entries_are_checked_field_by_field_except_where_others_edit() {
-        let entry = json!({"id": "e", "by": "m", "text": ""}).as_object().cloned().unwrap();
-        let append = Action::Append { doc: "d".into(), list: path("list"), entry };
-        let typed = Action::Type { doc: "d".into(), path: path("list/#e/text"), text: "lời".into() };
-        let account = ledger(&[(0, append.clone()), (0, typed)]);
-        let there = |by: &str, text: &str| json!({"list": [{"id": "e", "by": by, "text": text}]});
-        assert_eq!(lost(&account, there("m", "lời"), &[]), [0u32; 0]);
-        assert_eq!(lost(&account, there("m", ""), &[]), [1]);
-        assert_eq!(lost(&account, there("x", "lời"), &[]), [0]);
-        assert_eq!(lost(&account, json!({"list": []}), &[]), [0, 1]);
+    fn what_has_an_id_is_looked_for_by_it() {
+        let new = New { at: 5, seed: [1; 16] };
+        let suggest = Act::Suggest { new, block: "b".into(), find: "x".into(), with: "y".into() };
+        let account = ledger(&[(0, suggest)]);
+        assert_eq!(lost(&account, json!({"suggestions": {new.id(): {}}}), &[]), [0u32; 0]);
+        assert_eq!(lost(&account, json!({"suggestions": {"another": {}}}), &[]), [0]);
         let copy = Copy(json!({}), vec![]);
         assert!(
             account.lost(&copy, |_| false).is_empty(),

@@ -8,18 +8,21 @@ use clap::{Args, Parser, Subcommand};
 use tokio::io::BufReader;
 use village_hall::cast::{PHONES_MAX, PHONES_MIN};
 use village_hall::orchestrator::{self, Config};
+use village_hall::phone::{self, Fault};
 use village_hall::process::Programs;
+use village_hall::relay;
 use village_hall::screen::Screen;
 use village_hall::story::{CUT_MINUTES, Options};
-use village_hall::{engine, phone};
 
-/// A village branch's meeting: phones edit minutes and a draft resolution, the Wi-Fi goes down, they go on, it comes
-/// back, everybody ends with the same papers and nothing is lost.
+/// A village branch's month: a draft goes round by round to the members and the reviewer; in the hall there is roll-call,
+/// debate, the Wi-Fi goes down, everybody goes on, it comes back; votes, reading back, seals; a phone comes back three days
+/// late.
 ///
 /// Phones join by codes. One phone is lost during the meeting and one member leaves (if there are five or more); both are
 /// removed and go on writing, and whoever lost a phone goes on with another. The exit status is zero only if all phones
-/// of the branch have equal copies, no confirmed edit is lost, no edit of a removed phone is on any other, and the
-/// relay's files hold no member's name and no words of the documents.
+/// of the branch have equal copies of what is for them and of nothing else, no confirmed act is lost, nothing of a removed phone
+/// or of somebody who may not is on any, every seal is valid and the late phone's edits are listed as late on every phone,
+/// and the relay's files hold no member's name and no words of the documents.
 #[derive(Debug, Parser)]
 #[command(name = "village-hall", version)]
 struct Cli {
@@ -31,17 +34,17 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Meeting {
-    /// Number of phones at the beginning.
+    /// Number of members' phones at the beginning, from 4; the reviewer of the commune has one more.
     #[arg(long, default_value_t = 12, value_parser = phones)]
     phones: usize,
     /// Story minutes without Wi-Fi.
     #[arg(long, default_value_t = CUT_MINUTES, value_parser = clap::value_parser!(u32).range(1..=600))]
     cut_minutes: u32,
-    /// Draws the extra edits, the kills and the moments at which phones come back.
+    /// Draws the extra acts, the kills and the moments at which phones come back.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Real milliseconds in one story minute.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(5..=60_000))]
+    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(5..=60_000))]
     minute_ms: u64,
     /// Kill the relay with signal 9 while people write and while they come back.
     #[arg(long)]
@@ -52,6 +55,9 @@ struct Meeting {
     /// Print the report as one line of JSON, last on stdout.
     #[arg(long)]
     json: bool,
+    /// Write the sealed minutes and resolution as HTML files into this folder.
+    #[arg(long)]
+    papers: Option<PathBuf>,
     /// Keep the stores and logs here instead of in a temporary folder; must be empty or absent.
     #[arg(long)]
     keep: Option<PathBuf>,
@@ -68,10 +74,17 @@ enum Role {
         /// Where to listen.
         #[arg(long)]
         listen: std::net::SocketAddr,
+        /// Write this into a file beside it: tests see that it is found.
+        #[arg(long)]
+        tells: Option<String>,
     },
     /// Run a phone that obeys lines on stdin (used by the program itself).
     #[command(hide = true)]
-    Phone,
+    Phone {
+        /// Do something wrong: tests see that it is found out.
+        #[arg(long, value_enum)]
+        fault: Option<Fault>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -86,15 +99,15 @@ fn main() -> ExitCode {
     };
     match cli.role {
         None => runtime.block_on(meeting(&cli.meeting)).unwrap_or_else(|error| failed(&error)),
-        Some(Role::Relay { data, listen }) => ended(runtime.block_on(engine::relay(data, listen))),
-        Some(Role::Phone) => ended(runtime.block_on(phone())),
+        Some(Role::Relay { data, listen, tells }) => ended(runtime.block_on(relay::run(data, listen, tells))),
+        Some(Role::Phone { fault }) => ended(runtime.block_on(phone(fault))),
     }
 }
 
 /// Obeys the orchestrator; a person who takes part in the meeting.
-async fn phone() -> std::io::Result<()> {
+async fn phone(fault: Option<Fault>) -> std::io::Result<()> {
     let input = BufReader::new(tokio::io::stdin());
-    phone::serve(&mut engine::Dinh::default(), input, tokio::io::stdout()).await?;
+    phone::serve(&mut phone::Phone::new(fault), input, tokio::io::stdout()).await?;
     // A read of stdin that is under way would hold the process.
     std::process::exit(0)
 }
@@ -135,6 +148,14 @@ async fn meeting(meeting: &Meeting) -> std::io::Result<ExitCode> {
     }
     let outcome = outcome?;
     println!("\n{}\n{}", outcome.papers, outcome.report.to_text());
+    let kept = meeting.keep.as_ref().map(|keep| keep.join("papers"));
+    if let Some(folder) = meeting.papers.as_ref().or(kept.as_ref()) {
+        std::fs::create_dir_all(folder)?;
+        for (file, content) in &outcome.files {
+            std::fs::write(folder.join(file), content)?;
+            println!("   {}", folder.join(file).display());
+        }
+    }
     if meeting.json {
         println!("{}", outcome.report.to_json());
     }

@@ -2,6 +2,7 @@
 
 mod account;
 mod people;
+mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,20 +12,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
-use crate::action::Action;
+use crate::act::{Act, Doc, Room};
 use crate::cast::{Cast, Fixtures};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Wanted};
 use crate::link::Link;
-use crate::process::{News, Order, Phone, Programs, Relay};
-use crate::protocol::{Command, Reply, Start, Status};
+use crate::process::{Job, News, Order, Phone, Programs, Relay};
+use crate::protocol::{Command, Connection, Reply, Start, Status};
 use crate::report::Report;
 use crate::screen::{PhoneStatus, Screen};
-use crate::story::{self, LinkEvent, Options, Step, What};
+use crate::story::{self, LinkEvent, Options, Script, Step, What};
 
 /// How often phones are asked for the dashboard.
 const REFRESH: Duration = Duration::from_millis(250);
@@ -55,8 +55,10 @@ pub struct Config {
 pub struct Outcome {
     /// The account.
     pub report: Report,
-    /// The minutes and the resolution, rendered.
+    /// The minutes and the resolution as they were sealed, rendered.
     pub papers: String,
+    /// The same as files: names and contents.
+    pub files: BTreeMap<String, String>,
 }
 
 /// Plays a whole meeting.
@@ -66,9 +68,9 @@ pub struct Outcome {
 pub async fn run<W: io::Write>(config: &Config, screen: &mut Screen<W>) -> io::Result<Outcome> {
     let fixtures = Fixtures::load();
     let cast = Cast::new(&fixtures, config.options.phones);
-    let steps = story::script(&fixtures, &cast, &config.options);
+    let script = story::script(&fixtures, &cast, &config.options);
     let started = Instant::now();
-    let mut hall = Hall::open(config, cast).await?;
+    let mut hall = Hall::open(config, cast, &fixtures, &script).await?;
     screen.say(&format!(
         "{} phones and a relay run; stores in {}",
         hall.phones.len(),
@@ -76,7 +78,7 @@ pub async fn run<W: io::Write>(config: &Config, screen: &mut Screen<W>) -> io::R
     ));
     if hall.found().await.is_some() {
         hall.watch();
-        hall.play(&steps, screen).await?;
+        hall.play(&script.steps, screen).await?;
     }
     let outcome = hall.account(started).await;
     screen.show(&hall.dashboard());
@@ -94,16 +96,16 @@ struct Hall<'a> {
     starts: Vec<Start>,
     /// The code that each phone showed when it was started.
     cards: Vec<String>,
-    /// What phone 0 calls the spaces.
-    spaces: BTreeMap<String, String>,
-    /// For each phone what opens its documents again after a restart.
-    opens: Vec<Vec<Command>>,
+    /// What the branch is called.
+    branch: String,
+    /// Whose phone is late, who asked in confidence, and what.
+    script: &'a Script,
     dead: BTreeSet<usize>,
     /// Phones that were removed from the branch. They run on.
     gone: BTreeSet<usize>,
     tell: mpsc::Sender<(usize, News)>,
     news: mpsc::Receiver<(usize, News)>,
-    /// Edits that were ordered and not answered, and whose they are.
+    /// Acts that were ordered and not answered, and whose they are.
     waiting: BTreeMap<u32, usize>,
     ledger: Ledger,
     report: Report,
@@ -114,10 +116,17 @@ struct Hall<'a> {
 }
 
 /// What phones said when they were last asked; a phone that did not answer is not in it.
-type Survey = BTreeMap<usize, (Status, Vec<(String, Option<String>)>)>;
+type Survey = BTreeMap<usize, (Status, Vec<Held>)>;
+/// A document that a phone has: what it is, its id, the hash of its heads.
+type Held = (Doc, String, Option<String>);
 
 impl<'a> Hall<'a> {
-    async fn open(config: &'a Config, cast: Cast) -> io::Result<Self> {
+    async fn open(
+        config: &'a Config,
+        cast: Cast,
+        fixtures: &Fixtures,
+        script: &'a Script,
+    ) -> io::Result<Self> {
         let data = config.directory.join("relay");
         std::fs::create_dir_all(&data)?;
         let relay = Relay::start(&config.programs, &data, &config.directory.join("relay.log")).await?;
@@ -125,20 +134,15 @@ impl<'a> Hall<'a> {
         let people = cast.people.clone();
         let mut hall = Self {
             config,
-            report: Report {
-                phones: people.len(),
-                seed: config.options.seed,
-                documents: cast.documents.len(),
-                ..Report::default()
-            },
+            report: Report { phones: cast.members, seed: config.options.seed, ..Report::default() },
             cast,
             relay: Some(relay),
             links: Vec::new(),
             phones: Vec::new(),
             starts: Vec::new(),
             cards: Vec::new(),
-            spaces: BTreeMap::new(),
-            opens: Vec::new(),
+            branch: fixtures.roster["branch"]["name"].as_str().unwrap_or_default().to_owned(),
+            script,
             dead: BTreeSet::new(),
             gone: BTreeSet::new(),
             tell,
@@ -196,14 +200,12 @@ impl<'a> Hall<'a> {
     async fn perform<W: io::Write>(&mut self, step: &Step, screen: &mut Screen<W>) -> io::Result<()> {
         match &step.what {
             What::Say { vi, en } => screen.say(&format!("{vi}\n        {en}")),
-            What::Edit { phone, action } => self.edit(step.id, *phone, action).await,
+            What::Act { phone, at, act, denied } => self.act(step.id, *phone, *at, act, *denied).await,
             What::Link { phones, event } => self.link(phones, *event).await,
             What::Converge { except } => self.converge(except, screen).await,
-            What::ShowValues { doc, path } => {
-                let command = Command::Values { doc: doc.clone(), path: path.clone() };
-                if let Some(Reply::Values { values }) = self.ask(self.cast.phone_of("m01"), command).await {
-                    let values: Vec<String> = values.iter().map(Value::to_string).collect();
-                    screen.say(&format!("        {doc} {path}: {}", values.join("  |  ")));
+            What::Show(show) => {
+                if let Some(lines) = self.show(show).await {
+                    screen.say(&lines);
                 }
             }
             What::Remove { phone, departure } => self.remove(*phone, *departure).await,
@@ -222,8 +224,8 @@ impl<'a> Hall<'a> {
                 screen.say(&format!("        kill -9: {}", self.cast.people[*phone].name));
             }
             What::RestartPhone(phone) => {
-                let (start, opens) = (self.starts[*phone].clone(), self.opens[*phone].clone());
-                self.phones[*phone].order(Order::Restart(Box::new(start), opens)).await;
+                let start = self.starts[*phone].clone();
+                self.phones[*phone].order(Order::Restart(Box::new(start))).await;
                 self.dead.remove(phone);
                 self.healed = self.healed.map(|_| Instant::now());
             }
@@ -231,16 +233,18 @@ impl<'a> Hall<'a> {
         Ok(())
     }
 
-    async fn edit(&mut self, step: u32, phone: usize, action: &Action) {
+    async fn act(&mut self, step: u32, phone: usize, at: i64, act: &Act, denied: bool) {
         self.waiting.insert(step, phone);
-        if self.gone.contains(&phone) {
-            self.ledger.sent_to_removed(step, phone, action);
-        } else {
-            self.ledger.sent(step, phone, action);
-        }
+        let wanted = match (self.gone.contains(&phone), denied) {
+            (true, _) => Wanted::ShutOut,
+            (false, true) => Wanted::Denied,
+            (false, false) => Wanted::There,
+        };
+        self.ledger.sent(step, phone, &self.cast.people[phone].member, act, wanted);
         // Fast typists: a burst every fiftieth of a story minute.
         let typing_ms = (self.config.options.minute_ms / 50).max(1);
-        self.phones[phone].order(Order::Do { step, action: action.clone(), typing_ms }).await;
+        let job = Job { step, at, act: act.clone(), typing_ms };
+        self.phones[phone].order(Order::Do(Box::new(job))).await;
     }
 
     async fn link(&mut self, phones: &[usize], event: LinkEvent) {
@@ -257,7 +261,7 @@ impl<'a> Hall<'a> {
             for phone in phones {
                 // The answer does not matter, and a dead phone hears nothing.
                 let (unheard, _) = oneshot::channel();
-                self.phones[*phone].order(Order::Ask(Command::NetworkChanged, unheard)).await;
+                self.phones[*phone].order(Order::Ask(Box::new(Command::NetworkChanged), unheard)).await;
             }
         }
     }
@@ -292,13 +296,15 @@ impl<'a> Hall<'a> {
                 return;
             }
             let busy = self.waiting.values().any(|phone| here.contains(phone));
-            if !busy && self.equal(&survey(&self.phones, &here).await, &here) {
+            let why = self.differences(&survey(&self.phones, &here, false).await, &here, except.is_empty());
+            if !busy && why.is_empty() {
                 break;
             }
             if Instant::now() > deadline {
                 let seconds = self.config.converge_timeout.as_secs();
-                let why = self.differences(&survey(&self.phones, &here).await, &here);
-                self.fault::<()>(format!("no equal copies after {seconds} s: {why}"));
+                self.fault::<()>(format!(
+                    "no equal copies after {seconds} s, unanswered acts: {busy}. {why}"
+                ));
                 return;
             }
             if shown.elapsed() > REFRESH {
@@ -314,14 +320,12 @@ impl<'a> Hall<'a> {
         }
     }
 
-    fn equal(&self, survey: &Survey, phones: &[usize]) -> bool {
-        self.differences(survey, phones).is_empty()
-    }
-
-    /// Why these phones are not settled, for people; empty when they are.
-    fn differences(&self, survey: &Survey, phones: &[usize]) -> String {
+    /// Why these phones are not settled, for people; empty when they are. Mailboxes with the reviewer count if `all`: a new phone gets
+    /// their keys when the reviewer's phone finds the time.
+    fn differences(&self, survey: &Survey, phones: &[usize], all: bool) -> String {
+        let counts = |doc: &Doc| all || !matches!(doc.room(), Room::ToUpper(_));
         let mut why = String::new();
-        let mut hashes: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut hashes: BTreeMap<(&Doc, &str), &str> = BTreeMap::new();
         for phone in phones {
             let Some((status, held)) = survey.get(phone) else {
                 let _ = write!(why, "phone {phone} does not answer; ");
@@ -330,18 +334,24 @@ impl<'a> Hall<'a> {
             if status.pending > 0 {
                 let _ = write!(why, "phone {phone} has {} pending; ", status.pending);
             }
-            for document in self.cast.documents.iter().filter(|document| self.reads(*phone, &document.name)) {
-                let hash = held
-                    .iter()
-                    .find(|(name, _)| *name == document.name)
-                    .and_then(|(_, hash)| hash.as_deref());
-                let Some(hash) = hash else {
-                    let _ = write!(why, "phone {phone} lacks {}; ", document.name);
-                    continue;
-                };
-                if *hashes.entry(&document.name).or_insert(hash) != hash {
-                    let _ = write!(why, "phone {phone} has another {}; ", document.name);
+            if status.connection != Connection::Live {
+                let _ = write!(why, "phone {phone} is {:?}; ", status.connection);
+            }
+            for (doc, id, hash) in held.iter().filter(|(doc, ..)| counts(doc)) {
+                match hash.as_deref() {
+                    None => drop(write!(why, "phone {phone} lacks {doc}; ")),
+                    Some(hash) if *hashes.entry((doc, id)).or_insert(hash) != hash => {
+                        let _ = write!(why, "phone {phone} has another {doc}; ");
+                    }
+                    Some(_) => {}
                 }
+            }
+        }
+        let known: BTreeSet<(&Doc, &str)> = hashes.keys().copied().collect();
+        for (phone, (_, held)) in phones.iter().filter_map(|phone| Some((phone, survey.get(phone)?))) {
+            let has: BTreeSet<(&Doc, &str)> = held.iter().map(|(doc, id, _)| (doc, id.as_str())).collect();
+            for (doc, _) in known.difference(&has).filter(|(doc, _)| self.reads(*phone, doc)) {
+                let _ = write!(why, "phone {phone} does not know of {doc}; ");
             }
         }
         why
@@ -353,7 +363,7 @@ impl<'a> Hall<'a> {
             News::Answered { step, reply } => {
                 self.waiting.remove(&step);
                 match reply {
-                    Reply::Edited { us_max, replaced, .. } => {
+                    Reply::Acted { us_max, replaced, .. } => {
                         self.ledger.saved(step, replaced);
                         self.report.edit_ms_max = self.report.edit_ms_max.max(us_max as f64 / 1000.0);
                     }
@@ -361,6 +371,10 @@ impl<'a> Hall<'a> {
                         tracing::info!(phone, step, reason, "skipped");
                         self.ledger.skipped(step);
                         self.report.skipped += 1;
+                    }
+                    Reply::Denied { why } if self.ledger.is_to_be_denied(step) => {
+                        tracing::info!(phone, step, why, "denied");
+                        self.report.denied += 1;
                     }
                     // A removed phone may find out that it is, and refuse; or lack what it never got.
                     other if self.gone.contains(&phone) => tracing::info!(phone, step, ?other, "not written"),
@@ -377,8 +391,11 @@ impl<'a> Hall<'a> {
         None
     }
 
-    fn reads(&self, phone: usize, doc: &str) -> bool {
-        self.cast.readers(doc).contains(&phone)
+    /// Whether a phone must have a document. A phone that was admitted later gets no keys of its owner's mailbox with the reviewer
+    /// from those who have them, so it need not have that one.
+    fn reads(&self, phone: usize, doc: &Doc) -> bool {
+        let came_later = phone > self.cast.members;
+        self.cast.reads(phone, &doc.room()) && !(came_later && matches!(doc.room(), Room::ToUpper(_)))
     }
 
     async fn ask(&self, phone: usize, command: Command) -> Option<Reply> {
@@ -398,7 +415,7 @@ impl<'a> Hall<'a> {
         let all: Vec<usize> = (0..phones.len()).collect();
         self.watcher = Some(tokio::spawn(async move {
             loop {
-                let fresh = survey(&phones, &all).await;
+                let fresh = survey(&phones, &all, false).await;
                 *surveys.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
                 sleep(REFRESH).await;
             }
@@ -411,21 +428,18 @@ impl<'a> Hall<'a> {
         members.retain(|phone, _| !self.gone.contains(phone));
         let usual = usual_hashes(&members);
         let row = |(phone, person): (usize, &crate::cast::Person)| {
-            let documents = self.opens[phone].len();
             let mut row = PhoneStatus {
                 name: person.name.clone(),
                 role: person.role.replace('_', " "),
                 dead: self.dead.contains(&phone),
                 removed: self.gone.contains(&phone),
-                documents,
                 ..PhoneStatus::default()
             };
             if let Some((status, hashes)) = survey.get(&phone) {
                 (row.connection, row.pending, row.items) = (status.connection, status.pending, status.items);
-                row.equal = hashes
-                    .iter()
-                    .filter(|(doc, hash)| hash.is_some() && usual.get(doc) == Some(&hash))
-                    .count();
+                row.documents = hashes.len();
+                let is_usual = |held: &&Held| held.2.is_some() && usual.get(&held.1) == Some(&&held.2);
+                row.equal = hashes.iter().filter(is_usual).count();
             }
             row
         };
@@ -465,29 +479,29 @@ async fn ask_all(phones: &[Phone], commands: Vec<(usize, Command)>) -> BTreeMap<
     replies
 }
 
-async fn survey(phones: &[Phone], which: &[usize]) -> Survey {
+async fn survey(phones: &[Phone], which: &[usize], fresh: bool) -> Survey {
     let all = |command: Command| which.iter().map(|phone| (*phone, command.clone())).collect();
     let statuses = ask_all(phones, all(Command::Status)).await;
-    let mut hashes = ask_all(phones, all(Command::DocumentHashes)).await;
-    let pair = |(phone, status)| match (status, hashes.remove(&phone)) {
-        (Reply::Status(status), Some(Reply::Hashes { hashes })) => Some((phone, (status, hashes))),
+    let mut held = ask_all(phones, all(Command::Held { fresh })).await;
+    let pair = |(phone, status)| match (status, held.remove(&phone)) {
+        (Reply::Status(status), Some(Reply::Held { held })) => Some((phone, (status, held))),
         _ => None,
     };
     statuses.into_iter().filter_map(pair).collect()
 }
 
-/// For each document the hash that most phones hold.
+/// For each document, by id, the hash that most phones hold.
 fn usual_hashes(survey: &Survey) -> BTreeMap<&String, &Option<String>> {
     let mut counts: BTreeMap<(&String, &Option<String>), usize> = BTreeMap::new();
-    for (doc, hash) in survey.values().flat_map(|(_, hashes)| hashes) {
-        *counts.entry((doc, hash)).or_default() += 1;
+    for (_, id, hash) in survey.values().flat_map(|(_, held)| held) {
+        *counts.entry((id, hash)).or_default() += 1;
     }
     let mut usual: BTreeMap<&String, (&Option<String>, usize)> = BTreeMap::new();
-    for ((doc, hash), count) in counts {
-        let best = usual.entry(doc).or_insert((hash, count));
+    for ((id, hash), count) in counts {
+        let best = usual.entry(id).or_insert((hash, count));
         if count > best.1 {
             *best = (hash, count);
         }
     }
-    usual.into_iter().map(|(doc, (hash, _))| (doc, hash)).collect()
+    usual.into_iter().map(|(id, (hash, _))| (id, hash)).collect()
 }

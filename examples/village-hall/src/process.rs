@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command as Process};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::action::Action;
+use crate::act::Act;
 use crate::protocol::{Command, RelayReady, Reply, Request, Response, Start};
 
 /// How long a process may take until it has answered for the first time.
@@ -104,24 +104,30 @@ impl Relay {
     }
 }
 
+/// What a phone is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Step of the script.
+    pub step: u32,
+    /// The story's clock: milliseconds since 1970.
+    pub at: i64,
+    /// What.
+    pub act: Act,
+    /// Milliseconds between bursts of typing.
+    pub typing_ms: u64,
+}
+
 /// An order to a phone's task.
 #[derive(Debug)]
 pub enum Order {
-    /// Make this edit when the ones before it have been answered; again after a crash.
-    Do {
-        /// Step of the script.
-        step: u32,
-        /// The edit.
-        action: Action,
-        /// Milliseconds between bursts.
-        typing_ms: u64,
-    },
+    /// Do this when what came before it has been answered; again after a crash.
+    Do(Box<Job>),
     /// Ask now; the answer's channel is dropped if the phone is or falls dead.
-    Ask(Command, oneshot::Sender<Reply>),
+    Ask(Box<Command>, oneshot::Sender<Reply>),
     /// Kill the process with signal 9.
     Kill,
-    /// Start the process again: `Start` and these commands come before any other.
-    Restart(Box<Start>, Vec<Command>),
+    /// Start the process again: `Start` comes before any other command.
+    Restart(Box<Start>),
 }
 
 /// News of a phone.
@@ -131,7 +137,7 @@ pub enum News {
     Answered {
         /// Step of the script.
         step: u32,
-        /// [`Reply::Edited`], [`Reply::Skipped`] or [`Reply::Failed`].
+        /// [`Reply::Acted`], [`Reply::Skipped`], [`Reply::Denied`] or [`Reply::Failed`].
         reply: Reply,
     },
     /// It runs again after a restart.
@@ -170,6 +176,7 @@ impl Phone {
             next_id: 0,
             asked: BTreeMap::new(),
             queue: VecDeque::new(),
+            again: false,
             in_flight: None,
         };
         tokio::spawn(task.run(received));
@@ -185,7 +192,7 @@ impl Phone {
     /// Asks and waits for the answer; `None` when the phone is or falls dead.
     pub async fn ask(&self, command: Command) -> Option<Reply> {
         let (sender, answer) = oneshot::channel();
-        self.order(Order::Ask(command, sender)).await;
+        self.order(Order::Ask(Box::new(command), sender)).await;
         answer.await.ok()
     }
 }
@@ -215,7 +222,9 @@ struct Task {
     next_id: u64,
     asked: BTreeMap<u64, oneshot::Sender<Reply>>,
     /// Edits that have not been answered, in order; the first may be in flight.
-    queue: VecDeque<(u32, Action, u64)>,
+    queue: VecDeque<Box<Job>>,
+    /// Whether the first was sent before, to a process that fell dead.
+    again: bool,
     in_flight: Option<u64>,
 }
 
@@ -244,9 +253,9 @@ impl Task {
 
     async fn obey(&mut self, order: Order) {
         match order {
-            Order::Do { step, action, typing_ms } => self.queue.push_back((step, action, typing_ms)),
+            Order::Do(job) => self.queue.push_back(job),
             Order::Ask(command, answer) => {
-                if let Some(id) = self.send(command).await {
+                if let Some(id) = self.send(*command).await {
                     self.asked.insert(id, answer);
                 }
             }
@@ -257,28 +266,26 @@ impl Task {
                 self.forget();
                 self.tell(News::Killed).await;
             }
-            Order::Restart(start, opens) => self.restart(*start, opens).await,
+            Order::Restart(start) => self.restart(*start).await,
         }
     }
 
-    async fn restart(&mut self, start: Start, opens: Vec<Command>) {
+    async fn restart(&mut self, start: Start) {
         match Running::spawn(&self.programs, &self.log) {
             Ok(running) => self.running = Some(running),
             Err(error) => return self.tell(News::Broken(error.to_string())).await,
         }
-        for command in std::iter::once(Command::Start(start)).chain(opens) {
-            // Answered in order; what is wrong shows in the answer to the first edit or question.
-            self.send(command).await;
-        }
+        // Answered in order; what is wrong shows in the answer to the first act or question.
+        self.send(Command::Start(start)).await;
         self.tell(News::Running).await;
     }
 
     async fn heard(&mut self, line: &str) {
         let Ok(Response { id, reply }) = serde_json::from_str::<Response>(line) else { return };
         if self.in_flight == Some(id) {
-            self.in_flight = None;
-            if let Some((step, ..)) = self.queue.pop_front() {
-                self.tell(News::Answered { step, reply }).await;
+            (self.in_flight, self.again) = (None, false);
+            if let Some(job) = self.queue.pop_front() {
+                self.tell(News::Answered { step: job.step, reply }).await;
             }
         } else if let Some(answer) = self.asked.remove(&id) {
             // The asker may have given up.
@@ -292,8 +299,9 @@ impl Task {
         if self.in_flight.is_some() || self.running.is_none() {
             return;
         }
-        let Some((step, action, typing_ms)) = self.queue.front().cloned() else { return };
-        self.in_flight = self.send(Command::Do { step, action, typing_ms }).await;
+        let Some(job) = self.queue.front().cloned() else { return };
+        let Job { step, at, act, typing_ms } = *job;
+        self.in_flight = self.send(Command::Do { step, at, act, typing_ms, again: self.again }).await;
     }
 
     async fn send(&mut self, command: Command) -> Option<u64> {
@@ -315,7 +323,7 @@ impl Task {
 
     fn forget(&mut self) {
         self.asked.clear();
-        self.in_flight = None;
+        self.again |= self.in_flight.take().is_some();
     }
 
     async fn tell(&self, news: News) {

@@ -4,16 +4,13 @@
 //! dies first. Lines of a child that are not JSON objects of this protocol are ignored, so that a library which prints
 //! does not break the meeting.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::action::{Action, Path};
-use crate::cast::{Person, Space};
-
-/// Longest line either side reads.
-pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+use crate::act::{Act, Doc};
+use crate::cast::Person;
+use crate::marks::Place;
+use crate::phone::look::{Numbers, Papers, SealSeen};
 
 /// From the orchestrator to a phone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,16 +23,16 @@ pub struct Request {
 
 /// What a phone can be told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Open the store and connect. First command of every process, also after a restart.
     Start(Start),
-    /// Found the branch and its spaces. Sent once, to phone 0.
+    /// Found the branch with its spaces and standing documents. Sent once, to phone 0.
     Found {
-        /// Who holds each phone, in order of phones.
-        people: Vec<Person>,
-        /// The audiences.
-        spaces: Vec<Space>,
+        /// Who holds it.
+        person: Person,
+        /// What the branch is called.
+        branch: String,
     },
     /// Admit a phone to the branch. Sent to phone 0.
     Admit {
@@ -50,8 +47,8 @@ pub enum Command {
     Join {
         /// Opaque to the orchestrator.
         welcome: String,
-        /// What phone 0 answered to `Found`.
-        spaces: BTreeMap<String, String>,
+        /// Whether it is a member's first phone, which makes the mailbox with the upper body.
+        first: bool,
     },
     /// Remove a phone from the branch. Sent to phone 0.
     Remove {
@@ -62,53 +59,75 @@ pub enum Command {
         /// Why.
         departure: Departure,
     },
-    /// Make a document; answered with its id.
-    Create {
-        /// Name in the meeting.
-        doc: String,
-        /// Name of its space.
-        space: String,
-        /// What it holds at first.
-        content: Value,
-    },
-    /// Use an existing document under a name. Sent again after a restart. Need not wait until the document has arrived.
-    Open {
-        /// Name in the meeting.
-        doc: String,
-        /// Name of its space.
-        space: String,
-        /// What the creator answered.
-        doc_id: String,
-    },
-    /// Make an edit; answered when it is on this phone's disk.
+    /// Do what a person does; answered when it is on this phone's disk.
     Do {
         /// Step of the script.
         step: u32,
-        /// The edit.
-        action: Action,
+        /// The story's clock, which this phone's clock shows: milliseconds since 1970.
+        at: i64,
+        /// What.
+        act: Act,
         /// Real milliseconds between two bursts of typing.
         typing_ms: u64,
+        /// Whether it was asked before and not answered.
+        again: bool,
     },
     /// The Wi-Fi is back: what Android and iOS tell apps.
     NetworkChanged,
     /// Ask for the state of the session.
     Status,
-    /// Ask for the hash of every open document's heads.
-    DocumentHashes,
+    /// Ask for every document that this phone's indexes list, with the hash of its heads.
+    Held {
+        /// Whether everything is looked up once more, instead of what changed.
+        fresh: bool,
+    },
     /// Ask for a whole document as JSON.
     Dump {
-        /// Name in the meeting.
-        doc: String,
+        /// Which.
+        doc: Doc,
+        /// Whether as it was sealed.
+        sealed: bool,
     },
     /// Ask for all values that stand at a field: the winner, then those in conflict with it.
     Values {
-        /// Name in the meeting.
-        doc: String,
+        /// Which document.
+        doc: Doc,
         /// The field.
-        path: Path,
+        place: Place,
     },
+    /// Ask which of these documents this phone has anything of, whether or not an index names them to it.
+    Sees {
+        /// Ids of documents.
+        ids: Vec<String>,
+    },
+    /// Ask what a person sees.
+    Look(Look),
     /// Close the store and exit.
     Quit,
+}
+
+/// What a person looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Look {
+    /// Seals, and what came too late.
+    Seals,
+    /// Roll, votes, states.
+    Numbers,
+    /// The sealed papers, laid out.
+    Papers,
+}
+
+/// What a person sees.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    /// To [`Look::Seals`].
+    Seals(Vec<SealSeen>),
+    /// To [`Look::Numbers`].
+    Numbers(Box<Numbers>),
+    /// To [`Look::Papers`].
+    Papers(Papers),
 }
 
 /// What a phone needs to run.
@@ -139,54 +158,49 @@ pub struct Response {
 
 /// What a phone answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "reply", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// To `Start`: the code with this device's public keys, opaque to the orchestrator.
     Ready {
         /// Shown to phone 0.
         card: String,
     },
-    /// To `Found`.
-    Founded {
-        /// Ids of the spaces by their names in the meeting; to be handed out in `Join`.
-        spaces: BTreeMap<String, String>,
-    },
     /// To `Admit`.
     Admitted {
         /// Goes to the admitted phone in `Join`.
         welcome: String,
     },
-    /// To `Join`, `Remove`, `Open`, `NetworkChanged` and `Quit`.
+    /// To `Found`, `Join`, `Remove`, `NetworkChanged` and `Quit`.
     Done,
-    /// To `Create`.
-    Created {
-        /// Goes to other phones in `Open`.
-        doc_id: String,
-    },
-    /// To `Do`: the edit is on this phone's disk.
-    Edited {
+    /// To `Do`: it is on this phone's disk.
+    Acted {
         /// Step of the script.
         step: u32,
-        /// Longest time that one call into the engine took, in microseconds.
+        /// Longest time that one call into the library took, in microseconds.
         us_max: u64,
         /// How many calls it took.
         calls: u32,
-        /// For `Set`: the values that stood there on this phone just before; they were causally overwritten.
+        /// If it wrote a field: the values that stood there on this phone just before; they were causally overwritten.
         replaced: Vec<Value>,
     },
-    /// To `Do`: there was nothing to edit, for instance because the phrase had been replaced by somebody else.
+    /// To `Do`: there was nothing to do, for instance because the phrase had been replaced by somebody else.
     Skipped {
         /// Step of the script.
         step: u32,
         /// Why.
         reason: String,
     },
+    /// Its member may not do that; nothing was written.
+    Denied {
+        /// Why.
+        why: String,
+    },
     /// To `Status`.
     Status(Status),
-    /// To `DocumentHashes`.
-    Hashes {
-        /// Name and hash; a document that has not arrived has none.
-        hashes: Vec<(String, Option<String>)>,
+    /// To `Held`.
+    Held {
+        /// What it is, its id, and a hash; a document that has not arrived has none.
+        held: Vec<(Doc, String, Option<String>)>,
     },
     /// To `Dump`.
     Dump {
@@ -195,9 +209,16 @@ pub enum Reply {
     },
     /// To `Values`.
     Values {
-        /// The winner first.
-        values: Vec<Value>,
+        /// The winner first, with whose they are, by ids in the roster.
+        values: Vec<(Value, String)>,
     },
+    /// To `Sees`.
+    Sees {
+        /// Ids of documents.
+        ids: Vec<String>,
+    },
+    /// To `Look`.
+    Seen(Seen),
     /// The command failed.
     Failed {
         /// Why.
@@ -255,14 +276,13 @@ pub struct RelayReady {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn lines_round_trip() {
-        let action = Action::Set { doc: "d".into(), path: "a/#b/c".parse().unwrap(), value: json!("ừ") };
-        let request = Request { id: 7, command: Command::Do { step: 3, action, typing_ms: 2 } };
+        let act = Act::SetDue { task: "t1".into(), due: "ừ".into() };
+        let request =
+            Request { id: 7, command: Command::Do { step: 3, at: 9, act, typing_ms: 2, again: false } };
         let line = serde_json::to_string(&request).unwrap();
         assert!(!line.contains('\n'));
         assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);

@@ -15,15 +15,17 @@ pub struct Report {
     pub admitted_phones: u32,
     /// Seed of the script.
     pub seed: u64,
-    /// Edits that phones confirmed as saved on their disk.
+    /// Acts that phones confirmed as saved on their disk.
     pub edits: u64,
-    /// Edits that removed phones tried after their removal. They are not among `edits`.
+    /// Acts that removed phones tried after their removal. They are not among `edits`.
     pub shut_out: u64,
-    /// Of these, how many are on anybody's phone. A run with any is not good.
+    /// Acts that phones refused because their members may not. They are not among `edits`.
+    pub denied: u64,
+    /// Of what was shut out or denied, how much is on anybody's phone. A run with any is not good.
     pub leaked: u64,
-    /// Edits to which there was nothing to do, for instance because a phrase had been replaced by somebody else.
+    /// Acts to which there was nothing to do, for instance because a phrase had been replaced by somebody else.
     pub skipped: u64,
-    /// Edits of the script that no phone ever confirmed. A run with any is not converged.
+    /// Acts of the script that no phone ever confirmed. A run with any is not converged.
     pub unconfirmed: u64,
     /// Items that the phone which reads every space holds at the end.
     pub items: u64,
@@ -33,11 +35,11 @@ pub struct Report {
     pub bytes_down: u64,
     /// TCP connections that phones made.
     pub connections: u64,
-    /// Confirmed edits on phones whose outbox is empty at the end: the relay has acknowledged them as durable.
+    /// Confirmed acts on phones whose outbox is empty at the end: the relay has acknowledged them as durable.
     pub acked: u64,
-    /// Confirmed edits whose mark no copy of the document holds.
+    /// Confirmed acts whose mark no copy of the document holds.
     pub lost: u64,
-    /// Confirmed edits whose mark some copies hold and others, which ought to, do not. A run with any is not good.
+    /// Confirmed acts whose mark some copies hold and others, which ought to, do not. A run with any is not good.
     pub undelivered: u64,
     /// Files in the relay's directory, all of which were searched for plain text.
     pub relay_files: u64,
@@ -47,13 +49,39 @@ pub struct Report {
     pub relay_phrases: u64,
     /// Places where one stands. A run with any is not good.
     pub relay_hits: u64,
-    /// Every phone of the branch holds equal copies of all it may read, nothing is pending and every edit was answered.
+    /// Every phone of the branch holds equal copies of all it may read, nothing is pending and every act was answered.
     pub converged: bool,
     /// Number of documents.
     pub documents: usize,
     /// Distinct pairs of a document and a hash of its heads over all phones: equal to `documents` when converged.
     pub distinct_documents_hashes: usize,
-    /// Longest time that one call into a phone's engine took for an edit, in milliseconds.
+    /// Phones of the branch on which seals were looked at.
+    pub seals_looked_at: u32,
+    /// Of these, on how many both seals are valid. A run with fewer is not good.
+    pub seals_valid: u32,
+    /// The content hashes of the sealed resolution and the sealed minutes.
+    pub seals: Vec<String>,
+    /// Phones that list the late phone's changes as late. A run with fewer than `seals_looked_at` is not good.
+    pub late_listed: u32,
+    /// How many changes came too late.
+    pub late_changes: u64,
+    /// Phones that have the words that were said to the committee in confidence, all of which may.
+    pub secret_readers: u32,
+    /// Documents that phones have anything of, over all phones.
+    pub seen_documents: u64,
+    /// Of these, how many are not for the phone that has them. A run with any is not good.
+    pub strangers: u64,
+    /// Frozen rounds that the reviewer has.
+    pub reviewer_rounds: usize,
+    /// Members who were there, and members on the roster.
+    pub roll: (u32, u32),
+    /// The count by hands about the resolution: for, against, base.
+    pub hands: Option<(u32, u32, u32)>,
+    /// The votes on the phones: for, against, neither.
+    pub phones_voted: Option<(u32, u32, u32)>,
+    /// Where the resolution and the minutes stand.
+    pub states: (String, String),
+    /// Longest time that one call into a phone's library took for an act, in milliseconds.
     pub edit_ms_max: f64,
     /// From the last event of the return after the cut (Wi-Fi back on the last phone of the hall, or a killed relay or
     /// phone started again) to equal copies on all of them, in milliseconds. `null` when that never came.
@@ -72,8 +100,18 @@ impl Report {
     /// Whether the process may exit with 0.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        let wrong = self.lost + self.undelivered + self.leaked + self.relay_hits;
-        self.converged && wrong == 0 && self.faults.is_empty()
+        let wrong = self.lost + self.undelivered + self.leaked + self.relay_hits + self.strangers;
+        let sealed = self.seals_valid == self.seals_looked_at && self.late_listed == self.seals_looked_at;
+        self.converged && wrong == 0 && sealed && self.faults.is_empty()
+    }
+
+    fn votes(&self) -> String {
+        let (present, total) = self.roll;
+        let hands =
+            self.hands.map_or("none".into(), |(yes, no, base)| format!("{yes} for, {no} against, of {base}"));
+        let phones =
+            self.phones_voted.map_or("none".into(), |(yes, no, _)| format!("{yes} for, {no} against"));
+        format!("{present} of {total} present; by hands {hands}; on phones {phones}")
     }
 
     /// One line of JSON.
@@ -101,7 +139,7 @@ impl Report {
         };
         line("phones", format!("{} (seed {})", self.phones, self.seed));
         line(
-            "edits saved",
+            "acts saved",
             format!("{} ({} skipped, {} unconfirmed)", self.edits, self.skipped, self.unconfirmed),
         );
         line("acknowledged by relay", format!("{}", self.acked));
@@ -109,7 +147,7 @@ impl Report {
         line(
             "shut out",
             format!(
-                "{} edits of {} removed phones ({} leaked)",
+                "{} acts of {} removed phones ({} leaked)",
                 self.shut_out, self.removed_phones, self.leaked
             ),
         );
@@ -123,6 +161,26 @@ impl Report {
                 kb(self.relay_bytes)
             ),
         );
+        line("denied", format!("{} acts of people who may not", self.denied));
+        let n = self.seals_looked_at;
+        line("roll / votes", self.votes());
+        line("stand at", format!("resolution {}, minutes {}", self.states.0, self.states.1));
+        line("seals valid", format!("on {} of {n} phones", self.seals_valid));
+        for (name, hash) in ["  resolution", "  minutes"].iter().zip(&self.seals) {
+            line(name, format!("{}…", hash.get(..32).unwrap_or(hash)));
+        }
+        line("late edits listed", format!("{} on {} of {n} phones", self.late_changes, self.late_listed));
+        line(
+            "confidential thread",
+            format!("on {} phones: the committee's and its author's", self.secret_readers),
+        );
+        line(
+            "not theirs",
+            format!(
+                "{} of {} documents on phones; the reviewer has {} rounds and the digest",
+                self.strangers, self.seen_documents, self.reviewer_rounds
+            ),
+        );
         line("items", format!("{}", self.items));
         line("kills (-9)", format!("relay {}, phones {}", self.relay_kills, self.phone_kills));
         line(
@@ -133,7 +191,7 @@ impl Report {
             "documents / distinct copies",
             format!("{} / {}", self.documents, self.distinct_documents_hashes),
         );
-        line("slowest edit", format!("{:.1} ms", self.edit_ms_max));
+        line("slowest act", format!("{:.1} ms", self.edit_ms_max));
         let heal = self.heal_ms.map_or("never".into(), |ms| format!("{ms} ms after the Wi-Fi came back"));
         line("everybody equal", heal);
         line("took", format!("{:.1} s", self.total_ms as f64 / 1000.0));
@@ -176,6 +234,10 @@ mod tests {
             "relay_files",
             "relay_bytes",
             "relay_hits",
+            "denied",
+            "seals_valid",
+            "late_listed",
+            "strangers",
         ] {
             assert!(value.get(field).is_some(), "{field}");
         }
@@ -190,6 +252,9 @@ mod tests {
         assert!(!Report { lost: 1, ..good.clone() }.is_good());
         assert!(!Report { leaked: 1, ..good.clone() }.is_good());
         assert!(!Report { relay_hits: 1, ..good.clone() }.is_good());
+        assert!(!Report { strangers: 1, ..good.clone() }.is_good());
+        assert!(!Report { seals_looked_at: 2, seals_valid: 1, late_listed: 2, ..good.clone() }.is_good());
+        assert!(!Report { seals_looked_at: 2, seals_valid: 2, late_listed: 1, ..good.clone() }.is_good());
         assert!(!Report { faults: vec!["x".into()], ..good.clone() }.is_good());
         assert!(good.to_text().contains("Không mất gì"));
     }

@@ -2,6 +2,7 @@
 
 pub mod parts;
 pub mod state;
+pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 

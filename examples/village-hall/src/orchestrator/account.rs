@@ -6,13 +6,15 @@ use std::sync::PoisonError;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Hall, Outcome, survey};
-use crate::action::Path;
+use super::{Hall, Outcome, Survey, survey};
+use crate::act::{Doc, Room};
 use crate::cast::Fixtures;
-use crate::ledger::{Final, Lost};
+use crate::ledger::{Final, Lost, Wanted, holds};
 use crate::link::Link;
+use crate::marks::Place;
+use crate::phone::look::SealSeen;
 use crate::plain::Phrases;
-use crate::protocol::{Command, Reply};
+use crate::protocol::{Command, Look, Reply, Seen};
 use crate::render::render;
 
 impl Hall<'_> {
@@ -22,52 +24,56 @@ impl Hall<'_> {
             self.note(Some(news));
         }
         let all = self.members();
-        let survey = survey(&self.phones, &all).await;
-        let copies = self.copies(&all).await;
+        let survey = survey(&self.phones, &all, true).await;
+        let copies = self.copies(&survey).await;
         let (lost, undelivered) = self.missing(&copies);
         for one in lost.iter().take(5) {
-            self.report
-                .faults
-                .push(format!("lost: step {} of phone {}: {:?}", one.step, one.phone, one.action));
+            self.report.faults.push(format!("lost: step {} of phone {}: {:?}", one.step, one.phone, one.act));
         }
         for one in self.leaked(&copies) {
             self.report.leaked += 1;
             self.report.faults.push(format!(
-                "a removed phone's edit is there: step {} of phone {}: {:?}",
-                one.step, one.phone, one.action
+                "nobody may have this: step {} of phone {}: {:?}",
+                one.step, one.phone, one.act
             ));
         }
         // What a removed phone wrote while it was in the branch was acknowledged before it was removed.
         let settled = survey.iter().filter(|(_, (status, _))| status.pending == 0).map(|(phone, _)| *phone);
         let settled: BTreeSet<usize> = settled.chain(self.gone.iter().copied()).collect();
-        let pairs: BTreeSet<&(String, Option<String>)> =
-            survey.values().flat_map(|(_, hashes)| hashes).collect();
+        let all_held = || survey.values().flat_map(|(_, held)| held);
+        let documents: BTreeSet<&str> = all_held().map(|(_, id, _)| id.as_str()).collect();
+        let pairs: BTreeSet<(&str, Option<&str>)> =
+            all_held().map(|(_, id, hash)| (id.as_str(), hash.as_deref())).collect();
         // Hashes are what an engine says; contents are what people read. Both must agree.
-        let same = self.cast.documents.iter().all(|document| {
-            let mut contents = self
-                .cast
-                .readers(&document.name)
-                .iter()
-                .filter(|phone| all.contains(*phone))
-                .map(|phone| copies.get(phone).and_then(|copy| copy.documents.get(&document.name)));
+        let names: BTreeSet<&Doc> = all_held().map(|(doc, ..)| doc).collect();
+        let same = names.into_iter().all(|doc| {
+            let readers = all.iter().filter(|phone| self.reads(**phone, doc));
+            let mut contents =
+                readers.map(|phone| copies.get(phone).and_then(|copy| copy.documents.get(doc)));
             let first = contents.next().flatten();
             first.is_some() && contents.all(|content| content == first)
         });
-        let why = self.differences(&survey, &all);
+        let why = self.differences(&survey, &all, true);
         self.report.converged = why.is_empty() && same && self.waiting.is_empty();
         if !self.report.converged && self.report.faults.is_empty() {
             let waiting = self.waiting.len();
             self.fault::<()>(format!(
-                "not converged: equal contents: {same}, unanswered edits: {waiting}. {why}"
+                "not converged: equal contents: {same}, unanswered acts: {waiting}. {why}"
             ));
         }
+        let (documents, pairs) = (documents.len(), pairs.len());
         self.search_relay(&copies);
+        self.look_at_seals(&all).await;
+        self.look_for_strangers(&survey, &copies).await;
+        self.look_at_numbers().await;
+        let (papers, files) = self.papers().await;
         let report = &mut self.report;
-        report.distinct_documents_hashes = pairs.len();
+        report.documents = documents;
+        report.distinct_documents_hashes = pairs;
         report.lost = lost.len() as u64;
         report.undelivered = undelivered;
         report.edits = self.ledger.saved_count();
-        report.shut_out = self.ledger.shut_out_count();
+        report.shut_out = self.ledger.count(Wanted::ShutOut);
         report.unconfirmed = self.waiting.len() as u64;
         report.acked = self.ledger.saved_on(&settled);
         report.items = survey.values().map(|(status, _)| status.items).max().unwrap_or(0);
@@ -78,10 +84,10 @@ impl Hall<'_> {
         }
         report.total_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         *self.surveys.lock().unwrap_or_else(PoisonError::into_inner) = survey;
-        Outcome { report: self.report.clone(), papers: self.papers(&copies) }
+        Outcome { report: self.report.clone(), papers, files }
     }
 
-    /// Confirmed edits that no copy shows, and how many some copies show and others do not.
+    /// Confirmed acts that no copy shows, and how many some copies show and others do not.
     fn missing(&self, copies: &BTreeMap<usize, Copy>) -> (Vec<Lost>, u64) {
         let mut missing: BTreeMap<u32, (Lost, usize)> = BTreeMap::new();
         for (phone, copy) in copies {
@@ -91,7 +97,7 @@ impl Hall<'_> {
         }
         let all = missing.len();
         let nowhere = |(one, times): (Lost, usize)| {
-            let holders = copies.keys().filter(|phone| self.reads(**phone, one.action.doc())).count();
+            let holders = copies.keys().filter(|phone| self.reads(**phone, &one.doc)).count();
             (times == holders).then_some(one)
         };
         let lost: Vec<Lost> = missing.into_values().filter_map(nowhere).collect();
@@ -129,58 +135,153 @@ impl Hall<'_> {
         }
     }
 
-    async fn copies(&self, phones: &[usize]) -> BTreeMap<usize, Copy> {
+    async fn copies(&self, survey: &Survey) -> BTreeMap<usize, Copy> {
         let fields = self.ledger.fields();
-        let mut copies = BTreeMap::new();
-        for document in &self.cast.documents {
-            let doc = &document.name;
-            let readers: Vec<usize> =
-                phones.iter().copied().filter(|phone| self.reads(*phone, doc)).collect();
-            let dumps = readers.iter().map(|phone| (*phone, Command::Dump { doc: doc.clone() })).collect();
-            for (phone, reply) in self.ask_all(dumps).await {
+        let mut copies: BTreeMap<usize, Copy> = BTreeMap::new();
+        let mut asked: BTreeMap<&Doc, Vec<usize>> = BTreeMap::new();
+        for (phone, (_, held)) in survey {
+            held.iter().for_each(|(doc, ..)| asked.entry(doc).or_default().push(*phone));
+        }
+        for (doc, phones) in asked {
+            let dump = Command::Dump { doc: doc.clone(), sealed: false };
+            for (phone, reply) in self.ask_all(phones.iter().map(|p| (*p, dump.clone())).collect()).await {
                 let Reply::Dump { value } = reply else { continue };
-                let copy: &mut Copy = copies.entry(phone).or_default();
-                copy.documents.insert(doc.clone(), value);
+                copies.entry(phone).or_default().documents.insert(doc.clone(), value);
             }
-            for (_, path) in fields.iter().filter(|(name, _)| name == doc) {
-                let ask = |phone: &usize| (*phone, Command::Values { doc: doc.clone(), path: path.clone() });
-                for (phone, reply) in self.ask_all(readers.iter().map(ask).collect()).await {
+            for place in fields.get(doc).into_iter().flatten() {
+                let ask = Command::Values { doc: doc.clone(), place: place.clone() };
+                for (phone, reply) in self.ask_all(phones.iter().map(|p| (*p, ask.clone())).collect()).await {
                     let Reply::Values { values } = reply else { continue };
-                    let copy: &mut Copy = copies.entry(phone).or_default();
-                    copy.values.insert((doc.clone(), path.clone()), values);
+                    let values = values.into_iter().map(|(value, _)| value).collect();
+                    let copy = copies.entry(phone).or_default();
+                    copy.values.insert((doc.clone(), place.clone()), values);
                 }
             }
         }
         copies
     }
 
-    fn papers(&self, copies: &BTreeMap<usize, Copy>) -> String {
-        let names = |id: &str| {
-            let person = self.cast.people.iter().find(|person| person.member == id);
-            person
-                .map(|person| person.name.clone())
-                .or_else(|| Fixtures::load().name(id))
-                .unwrap_or_else(|| id.into())
+    /// On every phone of the branch both seals must be valid and the same, and the same changes be listed as late.
+    async fn look_at_seals(&mut self, phones: &[usize]) {
+        let mut seen: Vec<Vec<SealSeen>> = Vec::new();
+        for phone in phones.iter().filter(|phone| !self.cast.people[**phone].is_reviewer()) {
+            if let Some(Reply::Seen(Seen::Seals(seals))) = self.ask(*phone, Command::Look(Look::Seals)).await
+            {
+                self.report.seals_looked_at += 1;
+                let is_valid = seals.len() == 2 && seals.iter().all(|seal| seal.verified == "valid");
+                self.report.seals_valid += u32::from(is_valid);
+                let late = seals.iter().flat_map(|seal| &seal.late);
+                self.report.late_listed += u32::from(late.clone().any(|l| l.member == self.script.late));
+                self.report.late_changes = late.count() as u64;
+                seen.push(seals);
+            }
+        }
+        let Some(first) = seen.first() else { return };
+        if seen.iter().any(|other| other != first) {
+            self.report.faults.push("phones do not agree about the seals or what came late".into());
+        }
+        let of = |doc: Doc| first.iter().find(|seal| seal.doc == doc);
+        self.report.seals =
+            [Doc::Resolution, Doc::Minutes].into_iter().filter_map(of).map(|s| s.content.clone()).collect();
+        if let Some((later, first)) = of(Doc::Minutes).zip(of(Doc::Resolution))
+            && later.previous != [first.hash.clone()]
+        {
+            self.report.faults.push("the minutes' seal does not follow the resolution's".into());
+        }
+    }
+
+    /// No phone may have anything of a document that is not for it, whether or not an index names it there.
+    async fn look_for_strangers(&mut self, survey: &Survey, copies: &BTreeMap<usize, Copy>) {
+        let all: BTreeMap<String, Doc> = survey
+            .values()
+            .flat_map(|(_, held)| held.iter().map(|(doc, id, _)| (id.clone(), doc.clone())))
+            .collect();
+        // A meeting that broke off before anybody said anything in confidence lacks it everywhere.
+        let was_whole = self.report.faults.is_empty();
+        let ask = Command::Sees { ids: all.keys().cloned().collect() };
+        let phones: Vec<usize> = survey.keys().copied().collect();
+        for (phone, reply) in self.ask_all(phones.iter().map(|p| (*p, ask.clone())).collect()).await {
+            let Reply::Sees { ids } = reply else { continue };
+            let person = self.cast.people[phone].clone();
+            for doc in ids.iter().filter_map(|id| all.get(id)) {
+                self.report.seen_documents += 1;
+                if !person.reads(&doc.room()) {
+                    self.report.strangers += 1;
+                    self.report.faults.push(format!("{} has {doc}", person.name));
+                }
+            }
+            if person.is_reviewer() {
+                let own = ids
+                    .iter()
+                    .filter_map(|id| all.get(id))
+                    .filter(|doc| matches!(doc, Doc::Round(_) | Doc::Digest));
+                self.report.reviewer_rounds = own.filter(|doc| matches!(doc, Doc::Round(_))).count();
+            }
+            let has = copies
+                .get(&phone)
+                .is_some_and(|copy| copy.documents.values().any(|d| holds(d, &self.script.secret)));
+            let may = person.reads(&Room::ToCommittee(self.script.asker.clone()));
+            self.report.secret_readers += u32::from(has && may);
+            if has && !may || may && !has && was_whole {
+                let how = if has {
+                    "has the words that were said in confidence"
+                } else {
+                    "lacks a thread that is for it"
+                };
+                self.report.faults.push(format!("{} {how}", person.name));
+            }
+        }
+    }
+
+    async fn look_at_numbers(&mut self) {
+        let recorder = self.cast.phone_of("m04").unwrap_or(1);
+        if let Some(Reply::Seen(Seen::Numbers(numbers))) =
+            self.ask(recorder, Command::Look(Look::Numbers)).await
+        {
+            self.report.roll = (numbers.present, numbers.total);
+            self.report.hands = numbers
+                .motions
+                .iter()
+                .find_map(|(title, r)| r.filter(|_| title.contains("Nghị quyết")))
+                .map(|(yes, no, base, _)| (yes, no, base));
+            self.report.phones_voted = numbers.phones;
+            self.report.states = (numbers.resolution.clone(), numbers.minutes.clone());
+        }
+    }
+
+    /// The papers as they were sealed: for the terminal, and as files.
+    async fn papers(&self) -> (String, BTreeMap<String, String>) {
+        let fixtures = Fixtures::load();
+        let names = |id: &str| fixtures.name(id).unwrap_or_else(|| id.to_owned());
+        let recorder = self.cast.phone_of("m04").unwrap_or(1);
+        let mut papers = Vec::new();
+        for doc in [Doc::Minutes, Doc::Resolution] {
+            if let Some(Reply::Dump { value }) = self.ask(recorder, Command::Dump { doc, sealed: true }).await
+            {
+                papers.push(render(&value, &names));
+            }
+        }
+        let files = match self.ask(recorder, Command::Look(Look::Papers)).await {
+            Some(Reply::Seen(Seen::Papers(papers))) => papers.files,
+            _ => BTreeMap::new(),
         };
-        let Some(copy) = copies.get(&self.cast.phone_of("m04")) else { return String::new() };
-        let papers = ["minutes", "resolution"].iter().filter_map(|name| copy.documents.get(*name));
-        papers.map(|paper| render(paper, &names)).collect::<Vec<_>>().join("\n\n")
+        (papers.join("\n\n"), files)
     }
 }
 
 /// One phone's documents and contested fields at the end.
 #[derive(Debug, Default)]
 struct Copy {
-    documents: BTreeMap<String, Value>,
-    values: BTreeMap<(String, Path), Vec<Value>>,
+    documents: BTreeMap<Doc, Value>,
+    values: BTreeMap<(Doc, Place), Vec<Value>>,
 }
 
 impl Final for Copy {
-    fn document(&self, doc: &str) -> Option<&Value> {
+    fn document(&self, doc: &Doc) -> Option<&Value> {
         self.documents.get(doc).filter(|value| !value.is_null())
     }
 
-    fn values(&self, doc: &str, path: &Path) -> &[Value] {
-        self.values.get(&(doc.to_owned(), path.clone())).map_or(&[], Vec::as_slice)
+    fn values(&self, doc: &Doc, place: &Place) -> &[Value] {
+        self.values.get(&(doc.clone(), place.clone())).map_or(&[], Vec::as_slice)
     }
 }

@@ -29,12 +29,11 @@ impl Hall<'_> {
             seed,
         });
         self.links.push(link);
-        self.opens.push(Vec::new());
         self.cards.push(String::new());
         Ok(phone)
     }
 
-    /// Starts every phone, founds the branch, joins everybody, makes the documents. `None` and a fault if that fails.
+    /// Starts every phone, founds the branch with its spaces, joins everybody. `None` and a fault if that fails.
     pub(super) async fn found(&mut self) -> Option<()> {
         let starts: Vec<_> = self.starts.iter().cloned().map(Command::Start).enumerate().collect();
         for (phone, reply) in self.ask_all(starts).await {
@@ -46,41 +45,22 @@ impl Hall<'_> {
         if self.cards.iter().any(String::is_empty) {
             return self.fault("a phone does not start".into());
         }
-        let (people, spaces) = (self.cast.people.clone(), self.cast.spaces.clone());
-        self.spaces = match self.ask(0, Command::Found { people, spaces }).await {
-            Some(Reply::Founded { spaces }) => spaces,
-            other => return self.fault(format!("the branch is not founded: {other:?}")),
-        };
+        let found = Command::Found { person: self.cast.people[0].clone(), branch: self.branch.clone() };
+        self.all_done(vec![(0, found)]).await?;
         let mut joins = Vec::new();
         for phone in 1..self.phones.len() {
-            joins.push((phone, self.admit(phone).await?));
+            let is_member = !self.cast.people[phone].is_reviewer();
+            joins.push((phone, self.admit(phone, is_member).await?));
         }
-        self.all_done(joins).await?;
-        for document in self.cast.documents.clone() {
-            let (doc, space) = (document.name, document.space);
-            let create =
-                Command::Create { doc: doc.clone(), space: space.clone(), content: document.content };
-            let doc_id = match self.ask(document.creator, create).await {
-                Some(Reply::Created { doc_id }) => doc_id,
-                other => return self.fault(format!("{doc} is not made: {other:?}")),
-            };
-            let readers = self.cast.readers(&doc).to_vec();
-            let open = Command::Open { doc, space, doc_id };
-            for reader in &readers {
-                self.opens[*reader].push(open.clone());
-            }
-            let others = readers.into_iter().filter(|reader| *reader != document.creator);
-            self.all_done(others.map(|reader| (reader, open.clone())).collect()).await?;
-        }
-        Some(())
+        self.all_done(joins).await
     }
 
     /// The secretary scans a phone's code and admits it; what that phone then scans is the answer.
-    async fn admit(&mut self, phone: usize) -> Option<Command> {
+    async fn admit(&mut self, phone: usize, first: bool) -> Option<Command> {
         let (card, person) = (self.cards[phone].clone(), self.cast.people[phone].clone());
         let relay = self.starts[phone].relay.clone();
         match self.ask(0, Command::Admit { card, person, relay }).await {
-            Some(Reply::Admitted { welcome }) => Some(Command::Join { welcome, spaces: self.spaces.clone() }),
+            Some(Reply::Admitted { welcome }) => Some(Command::Join { welcome, first }),
             other => self.fault(format!("phone {phone} is not admitted: {other:?}")),
         }
     }
@@ -91,7 +71,6 @@ impl Hall<'_> {
         let person = self.cast.people[new].clone();
         let index = self.add_phone(&person).await?;
         debug_assert_eq!(new, index, "the script and the hall count alike");
-        self.opens[new] = self.opens[owner].clone();
         self.report.admitted_phones += 1;
         let joined = self.start_and_join(new).await;
         // The dashboard shows it too.
@@ -104,12 +83,8 @@ impl Hall<'_> {
             Some(Reply::Ready { card }) => self.cards[new] = card,
             other => return self.fault(format!("the new phone does not start: {other:?}")),
         }
-        let join = self.admit(new).await?;
-        self.all_done(vec![(new, join)]).await?;
-        for open in self.opens[new].clone() {
-            self.all_done(vec![(new, open)]).await?;
-        }
-        Some(())
+        let join = self.admit(new, false).await?;
+        self.all_done(vec![(new, join)]).await
     }
 
     /// The secretary removes a phone. It runs on, but is no more among those that are waited for and compared.

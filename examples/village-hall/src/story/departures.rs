@@ -1,30 +1,21 @@
-//! Who leaves in the middle of the meeting: one phone is lost and its owner goes on with a new one, one member leaves the
-//! branch. Both phones run on and try to write.
+//! Who leaves: one phone is lost in the meeting and its owner goes on with a new one; one member leaves the branch the day after.
+//! Both phones run on and try to write.
 
 use super::{LinkEvent, What, Writer};
-use crate::action::Action;
 use crate::protocol::Departure;
 
 impl Writer<'_> {
-    /// Between the return after the cut and the votes. Meetings of two or three phones have nobody to spare, those of four only one.
-    pub(super) fn departures(&mut self) {
-        let held = [self.cast.phone_of("m01"), self.cast.phone_of("m04"), self.cast.late_phone()];
-        let mut free: Vec<usize> =
-            (0..self.cast.people.len()).filter(|phone| !held.contains(phone)).collect();
-        let mut pick = |writer: &mut Self| {
-            let index = usize::try_from(writer.extras.below(free.len() as u64)).unwrap_or(0);
-            (index < free.len()).then(|| free.swap_remove(index))
-        };
-        let (lost, left) = (pick(self), pick(self));
-        if let Some(lost) = lost {
-            self.lose(lost);
-        }
-        if let Some(left) = left {
-            self.leave(left);
-        }
+    /// Somebody whose phone is not needed. Meetings of four phones have only one.
+    fn spare(&mut self) -> Option<usize> {
+        let held = [self.chair(), self.recorder(), self.late()];
+        let is_free = |phone: &usize| !held.contains(phone) && *phone < self.cast.members;
+        let free: Vec<usize> = self.members().into_iter().filter(is_free).collect();
+        let index = usize::try_from(self.extras.below(free.len() as u64)).unwrap_or(0);
+        free.get(index).copied()
     }
 
-    fn lose(&mut self, lost: usize) {
+    pub(super) fn lose_a_phone(&mut self) {
+        let Some(lost) = self.spare() else { return };
         let name = self.cast.people[lost].name.clone();
         self.gone.insert(lost);
         self.say(
@@ -32,7 +23,7 @@ impl Writer<'_> {
             &format!("Điện thoại của đ/c {name} bị mất; Bí thư loại máy ấy khỏi chi bộ."),
             "A phone is lost: the secretary removes it. Whoever has it now goes on writing, first without a network.",
         );
-        self.at("20:50", What::Link { phones: vec![lost], event: LinkEvent::Cut });
+        self.links("20:50", vec![lost], LinkEvent::Cut);
         self.at("20:50", What::Remove { phone: lost, departure: Departure::Lost });
         self.attempts("20:51", lost, 2);
         self.say(
@@ -42,40 +33,40 @@ impl Writer<'_> {
         );
         self.at("20:52", What::Admit { owner: lost });
         let new = self.cast.add_phone_of(lost);
-        self.at("20:53", What::Converge { except: vec![self.cast.late_phone()] });
-        self.at("20:53", What::Link { phones: vec![lost], event: LinkEvent::Heal });
+        self.holders.insert(self.cast.people[new].member.clone(), new);
+        self.converge("20:53", true);
+        self.links("20:53", vec![lost], LinkEvent::Heal);
         self.attempts("20:54", lost, 2);
-        for time in ["20:54", "20:57"] {
-            let action = self.extras.draw(&self.cast, self.fixtures, new);
-            self.edit(time, new, action);
+        for time in ["20:54", "20:55"] {
+            let moment = self.moment(time);
+            self.extra(moment, new, false);
         }
     }
 
-    fn leave(&mut self, left: usize) {
+    pub(super) fn leave(&mut self) {
+        let Some(left) = self.spare() else { return };
         let name = self.cast.people[left].name.clone();
         self.gone.insert(left);
+        self.holders.remove(&self.cast.people[left].member.clone());
         self.say(
-            "20:55",
+            "+1 08:00",
             &format!("Đ/c {name} chuyển sinh hoạt đến chi bộ khác, ra khỏi nhóm."),
             "A member moves to another branch and is removed. That phone, too, goes on writing.",
         );
-        self.at("20:55", What::Remove { phone: left, departure: Departure::Left });
-        self.attempts("20:56", left, 2);
-        self.at("20:57", What::Link { phones: vec![left], event: LinkEvent::Cut });
-        self.attempts("20:58", left, 2);
-        self.at("21:02", What::Link { phones: vec![left], event: LinkEvent::Heal });
-        self.attempts("21:03", left, 1);
+        self.at("+1 08:00", What::Remove { phone: left, departure: Departure::Left });
+        self.attempts("+1 09:00", left, 2);
+        self.links("+1 10:00", vec![left], LinkEvent::Cut);
+        self.attempts("+1 11:00", left, 2);
+        self.links("+1 14:00", vec![left], LinkEvent::Heal);
+        self.attempts("+1 15:00", left, 1);
+        self.converge("+1 20:00", true);
     }
 
-    /// Edits that nobody may get.
+    /// Acts that nobody may get.
     fn attempts(&mut self, time: &str, phone: usize, times: usize) {
         for _ in 0..times {
-            let action = self.extras.draw(&self.cast, self.fixtures, phone);
-            debug_assert!(
-                matches!(action, Action::Append { .. } | Action::Insert { .. }),
-                "has a mark of its own"
-            );
-            self.edit(time, phone, action);
+            let moment = self.moment(time);
+            self.extra(moment, phone, true);
         }
     }
 }
