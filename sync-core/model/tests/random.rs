@@ -395,7 +395,9 @@ fn whatever_people_do_apart_all_phones_say_the_same_in_the_end() {
     };
     let (mut done, mut refused, mut sealed) = (0, 0, 0);
     let one = std::env::var("MODEL_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    for seed in one.map_or(0..histories, |seed| seed..seed + 1) {
+    let seeds = one.map_or(0..histories, |seed| seed..seed + 1);
+    let histories = seeds.end - seeds.start;
+    for seed in seeds {
         let outcome = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             let acts = 20 + world.rng.below(60);
