@@ -175,6 +175,8 @@ pub fn script(fixtures: &Fixtures, cast: &Cast, options: &Options) -> Script {
         holders,
         names: Names::new(),
     };
+    // Before anybody leaves.
+    let asker = writer.asker();
     writer.before();
     writer.opening();
     writer.offline();
@@ -182,7 +184,6 @@ pub fn script(fixtures: &Fixtures, cast: &Cast, options: &Options) -> Script {
     writer.lose_a_phone();
     writer.closing();
     writer.after();
-    let asker = writer.asker();
     let mut steps = writer.steps;
     steps.sort_by_key(|(at_ms, order, _)| (*at_ms, *order));
     let steps = (0..).zip(steps).map(|(id, (at_ms, _, what))| Step { id, at_ms, what }).collect();
