@@ -391,11 +391,9 @@ impl<'a> Hall<'a> {
         None
     }
 
-    /// Whether a phone must have a document. A phone that was admitted later gets no keys of its owner's mailbox with the reviewer
-    /// from those who have them, so it need not have that one.
+    /// Whether a phone must have a document.
     fn reads(&self, phone: usize, doc: &Doc) -> bool {
-        let came_later = phone > self.cast.members;
-        self.cast.reads(phone, &doc.room()) && !(came_later && matches!(doc.room(), Room::ToUpper(_)))
+        self.cast.reads(phone, &doc.room())
     }
 
     async fn ask(&self, phone: usize, command: Command) -> Option<Reply> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dinh_proto::charter::Device;
 use dinh_proto::charter::record::Record;
-use dinh_proto::ids::{ChainId, EpochId, SpaceId};
+use dinh_proto::ids::{ChainId, EpochId, MemberId, SpaceId};
 use dinh_proto::keys::DevicePublic;
 use dinh_proto::limits;
 use dinh_proto::time::Timestamp;
@@ -91,8 +91,11 @@ impl<S: Store> Replica<S> {
         for space in rotate {
             result = result.and(self.issue_epoch(branch, space, &mut batch));
         }
-        let whom =
-            |own_space: bool, d: &Device| officer || own_space || d.member == member || d.role.is_officer();
+        // The creator of a space too: who lost the one phone that made its mailbox has the keys from whom it writes to.
+        let whom = |creator: Option<MemberId>, d: &Device| {
+            let created = creator.is_some_and(|creator| creator == member || creator == d.member);
+            officer || created || d.member == member || d.role.is_officer()
+        };
         result = result.and(self.hand_keys(branch, whom, &mut batch));
         for (removal, device, space) in unattested {
             let seen = |chain: &ChainId| chain.space == space && chain.author.device == device;
@@ -115,24 +118,22 @@ impl<S: Store> Replica<S> {
         self.rejudge()
     }
 
-    /// Hands the keys that this device has to devices that lack them, as far as `whom` says (whether the space is this
-    /// device's member's own, the device).
+    /// Hands the keys that this device has to devices that lack them, as far as `whom` says (who created the space, the device).
     pub(super) fn hand_keys(
         &mut self,
         branch: SpaceId,
-        whom: impl Fn(bool, &Device) -> bool,
+        whom: impl Fn(Option<MemberId>, &Device) -> bool,
         batch: &mut Batch,
     ) -> Result<(), ReplicaError> {
         let Some(charter) = self.charters.get(&branch) else { return Ok(()) };
-        let Some(own) = charter.devices().get(&self.device) else { return Ok(()) };
         let mut lacking: Vec<(SpaceId, EpochId, Vec<DevicePublic>)> = Vec::new();
         for space in charter.readable(&self.device) {
-            let own_space = charter.spaces().get(&space).is_some_and(|s| s.creator == own.member);
+            let creator = charter.spaces().get(&space).map(|s| s.creator);
             for epoch in charter.needed_epochs(&space).into_iter().filter(|id| self.keys.has(&space, id)) {
                 let unwrapped = charter.unwrapped(&space, &epoch);
                 let devices = unwrapped.iter().filter_map(|id| charter.devices().get(id));
                 let devices: Vec<DevicePublic> =
-                    devices.filter(|d| whom(own_space, d)).map(|d| d.public).collect();
+                    devices.filter(|d| whom(creator, d)).map(|d| d.public).collect();
                 if !devices.is_empty() {
                     lacking.push((space, epoch, devices));
                 }

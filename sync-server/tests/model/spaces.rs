@@ -9,7 +9,7 @@ use dinh_model::access::{act, read};
 use dinh_model::branch::{self, Kept, Standing};
 use dinh_model::feedback::{self, Kind, NewThread, Thread};
 use dinh_model::index::{Index, Purpose, give_number};
-use dinh_proto::charter::record::{JoinRequest, Role};
+use dinh_proto::charter::record::{JoinRequest, Reason, Role};
 use dinh_proto::ids::DocId;
 
 use crate::pair_common::net::{Net, member as who};
@@ -260,4 +260,34 @@ fn two_who_give_one_number_apart_find_out_and_one_gets_another() {
     let author = net.p(AUTHOR);
     let refused = act(author, NOW, &index, None, |e, _| give_number(e, &found, "d", line));
     assert!(refused.is_err(), "officers number");
+}
+
+#[test]
+fn a_new_phone_reads_what_its_member_said_in_confidence_on_the_lost_one() {
+    let (mut net, _) = branch_with_mailboxes();
+    let branch = net.branch;
+    let mailboxes = [Purpose::MailboxCommittee, Purpose::MailboxUpper];
+    let mailboxes = mailboxes.map(|purpose| mailbox(&mut net, AUTHOR, AUTHOR, purpose).unwrap());
+    for doc in &mailboxes {
+        act(net.p(AUTHOR), NOW, doc, None, |e, me| feedback::submit(e, me, &confidential(SECRET))).unwrap();
+    }
+    net.settle();
+    net.off(AUTHOR);
+    let (lost, new) = (net.device(AUTHOR), net.add());
+    net.p(SECRETARY).remove_device(branch, lost, Reason::Lost).unwrap();
+    let request = net.p(new).join_request();
+    net.p(SECRETARY).admit_device(branch, who(AUTHOR), Role::Member, request, "máy mới").unwrap();
+    let welcome = net.welcome(SECRETARY, new);
+    net.p(new).join_by_welcome(&welcome).unwrap();
+    net.on(new);
+    net.tend();
+    for doc in &mailboxes {
+        assert_eq!(threads(&mut net, new, doc)[0].messages[0].text, SECRET);
+        let text = confidential("từ máy mới");
+        act(net.p(new), NOW, doc, None, |e, me| feedback::submit(e, me, &text)).unwrap();
+    }
+    net.tend();
+    assert_eq!(threads(&mut net, REVIEWER, &mailboxes[1]).len(), 2, "the reviewer reads both phones");
+    assert_eq!(threads(&mut net, SECRETARY, &mailboxes[0]).len(), 2);
+    assert!(!sees(&mut net, OUTSIDER, &mailboxes[0]) && !sees(&mut net, SECRETARY, &mailboxes[1]));
 }

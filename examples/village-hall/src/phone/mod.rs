@@ -1,4 +1,4 @@
-//! A phone's process: reads commands from stdin, carries them out on a [`Client`] by the model's commands, answers on stdout.
+//! A phone's process: reads commands from stdin, carries them out on a client by the model's commands, answers on stdout.
 
 pub mod hand;
 pub mod look;
