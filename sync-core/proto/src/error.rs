@@ -207,6 +207,8 @@ wire_codes! {
         TooMany = 7,
         /// No secure channel came about. Most likely the device has pinned another relay's key.
         BadHandshake = 8,
+        /// The device at the other end is in no branch that this device follows, or was removed from it.
+        Stranger = 9,
     }
 }
 

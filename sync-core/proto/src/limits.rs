@@ -57,6 +57,11 @@ pub const CHAINS_PER_MESSAGE_MAX: usize = 4_096;
 pub const RANGES_PER_CHAIN_MAX: usize = 1_024;
 /// Consecutive items that may be missing in a chain when the next one is stored across the gap.
 pub const CHAIN_HOLE_MAX: usize = 4_096;
+/// Keys of a branch, newest first, under which a device talks to another one without a relay: who has been away for longer
+/// than so many rotations meets a relay first.
+pub const HALL_KEYS_MAX: usize = 16;
+/// Connections to other devices without a relay, of one device: a hall of that many phones around one.
+pub const HALL_CONNECTIONS_MAX: usize = 64;
 /// Spaces in one `CaughtUp`, and backfills in one `Hello`.
 pub const SPACES_PER_MESSAGE_MAX: usize = 16_384;
 /// Sessions of one device that may write in one space: each restored backup uses one.
@@ -89,9 +94,9 @@ pub const ROOT_REMOVALS_MAX: usize = 64;
 pub const SEEN_CHAINS_MAX: usize = 256;
 /// Members who say what they received of a removed device where its remover cannot read; then others need not.
 pub const WITNESSES_ENOUGH: usize = 3;
-/// Devices of one member that are certified at the same time, by the devices that admit and by relays.
 /// How far a generation may be ahead of the number of records about the same thing: then there is always a next one.
 pub const GENERATIONS_AHEAD_MAX: u32 = 1_024;
+/// Devices of one member that are certified at the same time, by the devices that admit and by relays.
 pub const DEVICES_PER_MEMBER_MAX: usize = 4;
 /// Age at which an officer's device draws a new key for a space.
 pub const KEY_AGE_MAX: Duration = Duration::from_secs(90 * 24 * 3_600);

@@ -252,7 +252,7 @@ impl<S: Store> Replica<S> {
         self.keep_item(item, batch);
         let key = ItemKey { chain: item.header().chain(), n: item.header().n().unwrap_or_default() };
         let order = self.next_order(batch);
-        batch.put(Table::Outbox, order.to_be_bytes(), [&[0][..], &key.to_bytes()].concat());
+        batch.put(Table::Outbox, order.to_be_bytes(), super::schema::outgoing_item(&key));
         self.outbox_insert(order, Outgoing::Item(key), item.id(), item.header().space);
     }
 
@@ -268,6 +268,7 @@ impl<S: Store> Replica<S> {
         if n > tip.n {
             *tip = Tip { n, link: item.id().link() };
         }
+        self.tell_hall(item);
         // What a snapshot covers is in the sum already.
         if !self.is_covered(&ItemKey { chain, n }) {
             self.change_sum(chain.space, batch, |sum| sum.add(&item.id()));

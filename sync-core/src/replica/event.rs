@@ -155,4 +155,6 @@ pub struct Status {
     /// Whether the device's second secret is not here: protected spaces cannot be read or written, and new keys of
     /// others not be learned.
     pub protected_locked: bool,
+    /// Other devices to which there is a connection without a relay.
+    pub nearby: usize,
 }

@@ -17,7 +17,10 @@ use dinh_proto::wire::{CaughtUp, Ephemeral, Hello, Welcome};
 use rand_chacha::rand_core::RngCore;
 
 use super::event::{LinkState, Refuser};
+use super::hall::HallLink;
+use super::receive::Source;
 use super::schema::{self, Batch, ItemKey};
+use super::tend::random_delay;
 use super::{Event, Now, Outgoing, Replica, ReplicaError};
 use crate::store::{Store, StoreError, Table};
 
@@ -62,6 +65,10 @@ pub(super) struct Link {
     /// Items of the outbox that were refused for now, and when they are tried again.
     pub(super) held_back: BTreeSet<ItemId>,
     retry_at: Option<Timestamp>,
+    /// When what other devices gave is sent, unless their authors have sent it by then.
+    carry_at: Option<Timestamp>,
+    /// It is sent now.
+    carries: bool,
     /// The log's head when the relay said welcome.
     pub(super) head_at_welcome: Seq,
     pub(super) cursor_at_hello: Seq,
@@ -104,6 +111,8 @@ impl<S: Store> Replica<S> {
             offered: BTreeSet::new(),
             held_back: BTreeSet::new(),
             retry_at: None,
+            carry_at: None,
+            carries: false,
             head_at_welcome: Seq(0),
             cursor_at_hello: self.cursor.map_or(Seq(0), |c| c.seq),
         });
@@ -117,6 +126,7 @@ impl<S: Store> Replica<S> {
 
     /// The app woke up or the network changed: the relay is asked at once whether it is there.
     pub fn handle_resumed(&mut self, now: Now) {
+        self.probe_hall(now.mono);
         if let Some(link) = &mut self.link {
             link.session.handle_resumed(now.mono);
         }
@@ -140,6 +150,9 @@ impl<S: Store> Replica<S> {
         }
         if let Some(link) = &mut self.link {
             link.session.handle_timeout(now.mono);
+            if link.carry_at.is_some_and(|at| at <= now.mono) {
+                (link.carry_at, link.carries) = (None, true);
+            }
             if link.retry_at.is_some_and(|at| at <= now.mono) {
                 link.retry_at = None;
                 link.held_back.clear();
@@ -148,6 +161,7 @@ impl<S: Store> Replica<S> {
         }
         self.reconcile_when_due(now.mono);
         self.handle_tend(now)?;
+        self.handle_hall_timeouts(now)?;
         self.handle_session_events(now)
     }
 
@@ -157,7 +171,9 @@ impl<S: Store> Replica<S> {
         let session = link.and_then(|l| l.session.poll_timeout());
         let retry = link.and_then(|l| l.retry_at);
         let tend = self.tend_at.filter(|_| self.link_state == LinkState::Live);
-        [session, retry, self.seal_at, tend, self.typing_timeout(), self.reconcile_timeout()]
+        let carry = link.and_then(|l| l.carry_at);
+        let hall = self.hall.values().filter_map(HallLink::poll_timeout).min();
+        [session, retry, carry, hall, self.seal_at, tend, self.typing_timeout(), self.reconcile_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -169,10 +185,18 @@ impl<S: Store> Replica<S> {
         Ok(self.link.as_mut().is_some_and(|l| l.session.poll_transmit(buf)))
     }
 
-    fn open_presence(&self, m: &Ephemeral) -> Option<Bytes> {
+    pub(super) fn open_presence(&self, m: &Ephemeral) -> Option<Bytes> {
         let keys = self.keys.of(&m.space);
         let opened = keys.filter_map(|k| k.open_presence(&m.space, &m.device, &m.payload).ok()).next();
         opened.map(Bytes::from)
+    }
+
+    pub(super) fn handle_presence(&mut self, m: &Ephemeral) {
+        let may = self.branch_charter(&m.space).is_some_and(|c| c.can_read(&m.device, &m.space));
+        // Without the key, or changed on the way: as if it was lost.
+        if let Some(payload) = self.open_presence(m).filter(|_| may) {
+            self.push_event(Event::Presence { space: m.space, device: m.device, payload });
+        }
     }
 
     /// Shows other devices of a space what this one is doing. Not stored; lost if not connected, or if the space's
@@ -185,12 +209,14 @@ impl<S: Store> Replica<S> {
         let Some(Ok(sealed)) = key.map(|k| k.seal_presence(&space, &device, &nonce, &payload)) else {
             return;
         };
+        let presence = Ephemeral { space, device, payload: sealed.into() };
+        self.show_in_hall(&presence);
         if let Some(link) = &mut self.link {
-            link.session.ephemeral(Ephemeral { space, device, payload: sealed.into() });
+            link.session.ephemeral(presence);
         }
     }
 
-    /// Ends the conversation in an orderly way; transmit what is left.
+    /// Ends the conversation with the relay in an orderly way; transmit what is left.
     pub fn disconnect(&mut self) {
         if let Some(link) = &mut self.link {
             link.session.close(CloseCode::Normal);
@@ -204,7 +230,7 @@ impl<S: Store> Replica<S> {
             match event {
                 DeviceEvent::Welcomed(welcome) => self.handle_welcome(&welcome),
                 DeviceEvent::Items { items, bytes } => {
-                    self.receive(now, items)?;
+                    self.receive(now, Source::Relay, items)?;
                     if let Some(link) = &mut self.link {
                         link.session.release(bytes);
                     }
@@ -216,14 +242,7 @@ impl<S: Store> Replica<S> {
                     self.handle_reject(now, id, code, &detail)?;
                 }
                 DeviceEvent::Have(have) => self.handle_have(have)?,
-                DeviceEvent::Ephemeral(m) => {
-                    let may = self.branch_charter(&m.space).is_some_and(|c| c.can_read(&m.device, &m.space));
-                    // Without the key, or changed on the way: as if it was lost.
-                    let plain = self.open_presence(&m).filter(|_| may);
-                    if let Some(payload) = plain {
-                        self.push_event(Event::Presence { space: m.space, device: m.device, payload });
-                    }
-                }
+                DeviceEvent::Ephemeral(m) => self.handle_presence(&m),
                 DeviceEvent::Closed(error) => {
                     let was_welcomed = self.link.as_ref().is_some_and(|l| l.head_at_welcome > Seq(0));
                     ended = Some(Ended { error, was_welcomed });
@@ -235,6 +254,19 @@ impl<S: Store> Replica<S> {
             self.make_snapshots()?;
         }
         Ok(ended)
+    }
+
+    /// What other devices gave is sent after a while, in which their authors may have sent it: of several devices that
+    /// could, the first does it.
+    pub(super) fn carry_soon(&mut self, now: Timestamp) {
+        let carries = self.outbox.values().any(|entry| self.is_carried_run(&entry.what));
+        let Some(link) = self.link.as_mut().filter(|_| carries && self.link_state == LinkState::Live) else {
+            return;
+        };
+        if !link.carries {
+            let at = now + random_delay(&mut self.rng);
+            link.carry_at.get_or_insert(at);
+        }
     }
 
     fn handle_welcome(&mut self, welcome: &Welcome) {
@@ -284,6 +316,7 @@ impl<S: Store> Replica<S> {
         self.recheck_once(&mismatches);
         self.check_seen();
         self.tend_soon(now.mono);
+        self.carry_soon(now.mono);
         Ok(())
     }
 
@@ -409,9 +442,18 @@ impl<S: Store> Replica<S> {
                 link.held_back.insert(id);
                 link.retry_at = Some(link.retry_at.unwrap_or(now.mono + limits::RETRY_LATER));
             }
-            // This device may, by all that it knows: the relay knows of a record that did not come (that removed this
+            // It counts, by all that is known here: the relay knows of a record that did not come (that removed its
             // device, say), or is wrong. A later record may undo it: nothing is given up before.
             Fate::Never if code == RejectCode::NotAuthorised && self.may_by_own_charter(order)? => {
+                if let Some(link) = &mut self.link {
+                    link.held_back.insert(id);
+                }
+            }
+            // The log has another item in this place, and brings it.
+            Fate::Never
+                if matches!(code, RejectCode::Fork | RejectCode::BadLink)
+                    && self.outbox.get(&order).is_some_and(|entry| self.is_carried(&entry.what)) =>
+            {
                 if let Some(link) = &mut self.link {
                     link.held_back.insert(id);
                 }
@@ -421,19 +463,18 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    /// Whether this device's charters say that an own item of the outbox counts.
+    /// Whether this device's charters say that an item of the outbox counts.
     fn may_by_own_charter(&self, order: u64) -> Result<bool, ReplicaError> {
         let Some(Outgoing::Item(key)) = self.outbox.get(&order).map(|entry| entry.what) else {
             return Ok(false);
         };
         let Some(item) = self.read_item(&key.chain, key.n)? else { return Ok(false) };
         let (header, id) = (item.header(), item.id());
-        let own = header.author.device == self.device;
-        let charter = self.branch_charter(&header.space).filter(|_| own);
+        let charter = self.branch_charter(&header.space);
         Ok(charter.is_some_and(|charter| match header.kind {
             Kind::Charter => charter.counts(&id),
             _ => {
-                let now = charter.authorise_author(&self.device, &header.space, &header.doc);
+                let now = charter.authorise_author(&header.author.device, &header.space, &header.doc);
                 now.is_ok() && charter.standing(header, id.link()) == Ok(Standing::Accepted)
             }
         }))
@@ -466,6 +507,12 @@ impl<S: Store> Replica<S> {
             }
             return self.recover(key, code, detail, &[]);
         }
+        if self.is_carried_run(&entry.what)
+            && let Outgoing::Item(key) = entry.what
+            && let Some(item) = self.read_item(&key.chain, key.n)?
+        {
+            return self.give_up_carried(&item, code);
+        }
         // A snapshot that came too late, or another's record: it stays in the store and is not offered again.
         let mut batch = Batch::default();
         self.leave_outbox(&id, &mut batch);
@@ -483,6 +530,9 @@ impl<S: Store> Replica<S> {
             return Ok(());
         }
         self.seal_all()?;
+        let waits = !self.link.as_ref().is_some_and(|link| link.carries);
+        let carried: BTreeSet<ItemId> =
+            self.outbox.values().filter(|e| waits && self.is_carried_run(&e.what)).map(|e| e.id).collect();
         let Some(link) = &mut self.link else { return Ok(()) };
         while link.session.can_put()
             && let Some(extra) = link.extras.pop_front()
@@ -497,6 +547,9 @@ impl<S: Store> Replica<S> {
                 break;
             }
             if link.offered.contains(&entry.id) || link.held_back.contains(&entry.id) {
+                continue;
+            }
+            if carried.contains(&entry.id) {
                 continue;
             }
             let item = match entry.what {

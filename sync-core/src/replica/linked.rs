@@ -186,17 +186,23 @@ impl<S: Store> Replica<S> {
     ) -> Result<(), ReplicaError> {
         for n in misfits {
             if let Some(other) = self.received_item(chain, *n, batch)? {
-                self.take_out(&other, batch)?;
+                self.take_out(&other, RejectCode::Fork, batch)?;
             }
         }
         Ok(())
     }
 
-    /// Takes an item out of its chain: its author's device was removed, and this is not what it had written.
-    fn take_out(&mut self, item: &Item, batch: &mut Batch) -> Result<(), ReplicaError> {
+    /// Takes another device's item out of its chain: this is not what that device has written there (if it was removed,
+    /// by what removals name; else by the relay's log), or it does not count.
+    pub(super) fn take_out(
+        &mut self,
+        item: &Item,
+        code: RejectCode,
+        batch: &mut Batch,
+    ) -> Result<(), ReplicaError> {
         let Some((chain, n, _)) = place_of(item) else { return Ok(()) };
         let key = ItemKey { chain, n };
-        tracing::warn!(id = ?item.id(), "a removed device had written something else in this place: taken out");
+        tracing::warn!(id = ?item.id(), ?code, "an item is taken out of its chain");
         self.forget_item(item, batch)?;
         if let Some(before) = self.linked.before.get_mut(&chain) {
             *before = before.minus(&Ranges::from_iter([n]));
@@ -216,7 +222,7 @@ impl<S: Store> Replica<S> {
             self.linked.replaced.insert(doc);
         }
         self.relink(&chain, None, batch)?;
-        self.refuse(item.id(), item.bytes(), RejectCode::Fork, batch);
+        self.refuse(item.id(), item.bytes(), code, batch);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod documents;
 mod edit;
 mod error;
 mod event;
+mod hall;
 mod join;
 mod keys;
 mod link;
@@ -36,6 +37,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
 use dinh_proto::charter::Charter;
+use dinh_proto::error::SessionError;
 use dinh_proto::ids::{
     Author, ChainId, ChangeHash, Cursor, DeviceId, DocId, ItemId, Seq, SessionId, SpaceId,
 };
@@ -54,6 +56,7 @@ pub use charter::SpaceOptions;
 use documents::OpenDocument;
 pub use error::ReplicaError;
 pub use event::{Event, LinkState, Origin, Refuser, Status};
+pub use hall::{HallPeer, HallWay};
 pub use link::Ended;
 use link::Link;
 pub use marker::Marker;
@@ -208,6 +211,9 @@ pub struct Replica<S> {
     /// When a document was last typed in: the time of what is committed where no clock is at hand.
     typed_at: BTreeMap<DocId, WallTime>,
     uses: u64,
+    /// Other devices that this one talks to without a relay.
+    hall: BTreeMap<HallPeer, hall::HallLink>,
+    hall_ended: VecDeque<(HallPeer, SessionError)>,
     link: Option<Link>,
     link_state: LinkState,
     last_reconcile: Option<reconcile::LastReconcile>,
@@ -316,6 +322,8 @@ impl<S: Store> Replica<S> {
             typing: BTreeMap::new(),
             typed_at: BTreeMap::new(),
             uses: 0,
+            hall: BTreeMap::new(),
+            hall_ended: VecDeque::new(),
             link: None,
             link_state: LinkState::Offline,
             last_reconcile: None,
@@ -535,6 +543,7 @@ impl<S: Store> Replica<S> {
             acked: self.acked,
             received: self.cursor.map_or(Seq(0), |c| c.seq),
             protected_locked: !self.key.has_wrap(),
+            nearby: self.nearby().count(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! From the relay's frames to the store: judge each item, keep what is good in one transaction with the cursor,
+//! From the frames of a relay or another device to the store: judge each item, keep what is good in one transaction with the cursor,
 //! then apply.
 
 use std::collections::BTreeSet;
@@ -26,23 +26,39 @@ enum Verdict {
     Fork(Item),
 }
 
+/// Where a received item comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The relay's log.
+    Relay,
+    /// Another device: nothing is known of the relay's log by that.
+    Hall,
+    /// It waited here, and it is not known any more which of the two it was.
+    Parked,
+}
+
 impl<S: Store> Replica<S> {
-    pub(super) fn receive(&mut self, now: Now, items: Items) -> Result<(), ReplicaError> {
+    /// Whether another device gave what no honest device gives.
+    pub(super) fn receive(&mut self, now: Now, source: Source, items: Items) -> Result<bool, ReplicaError> {
         let mut batch = Batch::default();
         let mut touched = BTreeSet::new();
         let before: BTreeSet<SpaceId> = self.readable().into_iter().collect();
         let mut grant_seq = Seq(0);
+        let mut bad = false;
         for (seq, bytes) in items.items {
             let charter_records =
                 self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>();
-            self.take(seq, bytes, &mut batch, &mut touched)?;
+            bad |= self.take(source, seq, bytes, &mut batch, &mut touched)?;
             if self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>() != charter_records
             {
                 grant_seq = grant_seq.max(seq);
             }
             self.retry_parked(&mut batch, &mut touched)?;
         }
-        self.begin_backfills(&before, grant_seq, &mut batch);
+        match source {
+            Source::Hall => self.begin_backfills_of_hall(&before, &mut batch),
+            Source::Relay | Source::Parked => self.begin_backfills(&before, grant_seq, &mut batch),
+        }
         self.move_cursor(items.scope, items.upto, &mut batch);
         self.settle_charters(Some(now.mono), &mut batch)?;
         batch.commit(&mut self.store)?;
@@ -52,7 +68,8 @@ impl<S: Store> Replica<S> {
             self.apply_received(now, doc)?;
         }
         self.apply_after_keys()?;
-        self.drop_rewritten(&touched)
+        self.drop_rewritten(&touched)?;
+        Ok(bad)
     }
 
     fn move_cursor(&mut self, scope: Scope, upto: Seq, batch: &mut Batch) {
@@ -98,39 +115,84 @@ impl<S: Store> Replica<S> {
         }
     }
 
+    /// As [`receive`](Self::receive), for one item.
     fn take(
         &mut self,
+        source: Source,
         seq: Seq,
         bytes: Bytes,
         batch: &mut Batch,
         touched: &mut BTreeSet<DocId>,
-    ) -> Result<(), ReplicaError> {
+    ) -> Result<bool, ReplicaError> {
         let raw = match RawItem::parse(bytes.clone()) {
             Ok(raw) => raw,
+            Err(_) if source == Source::Hall => return Ok(true),
             Err(e) => {
                 self.refuse(ItemId::default(), &bytes, e.reject_code(), batch);
-                return Ok(());
+                return Ok(false);
             }
         };
+        // Nobody but the relay, which sees to it, brings what this device may not read.
+        if source == Source::Hall && !self.reads(&raw.header().space) {
+            self.counters.refused += 1;
+            return Ok(false);
+        }
         if raw.header().kind == Kind::Snapshot {
-            return self.take_snapshot(raw, batch, touched);
+            self.take_snapshot(raw, batch, touched)?;
+            return Ok(false);
         }
         let id = raw.id();
-        match self.judge(raw, batch)? {
-            Verdict::Keep(item) => self.keep_received(&item, batch, touched)?,
+        match self.judge(source, raw, batch)? {
+            Verdict::Keep(item) => {
+                self.keep_received(&item, batch, touched)?;
+                if source != Source::Relay {
+                    self.carry(&item, batch);
+                }
+            }
             Verdict::Have => {
                 self.counters.duplicates += 1;
                 // The relay has it: as good as an acknowledgement.
-                self.handle_ack(id, seq, batch);
+                if source == Source::Relay {
+                    self.handle_ack(id, seq, batch);
+                }
             }
             Verdict::Wait => self.park(id, &bytes, batch),
+            // The other device may not have heard yet of what this one judges by; but it has checked what it keeps.
+            Verdict::Refuse(code) if source == Source::Hall => {
+                self.counters.refused += 1;
+                return Ok(matches!(
+                    code,
+                    RejectCode::Malformed | RejectCode::TooLarge | RejectCode::BadSignature
+                ));
+            }
+            // The relay's log will tell which of the two it is.
+            Verdict::Fork(_) if source == Source::Hall => self.counters.refused += 1,
             Verdict::Refuse(code) => self.refuse(id, &bytes, code, batch),
             Verdict::Fork(item) => self.handle_fork(item, batch)?,
         }
-        Ok(())
+        Ok(false)
     }
 
-    fn judge(&mut self, raw: RawItem, batch: &mut Batch) -> Result<Verdict, ReplicaError> {
+    /// Whether this device may read a space, by its charters as they are now.
+    fn reads(&self, space: &SpaceId) -> bool {
+        self.charters.contains_key(space)
+            || self.branch_charter(space).is_some_and(|charter| charter.can_read(&self.device, space))
+    }
+
+    /// A space that this device may read by what another device told it: the relay is asked for its past when it knows of
+    /// that too, whenever that is.
+    fn begin_backfills_of_hall(&mut self, before: &BTreeSet<SpaceId>, batch: &mut Batch) {
+        if self.cursor.is_none() {
+            return;
+        }
+        for space in self.readable() {
+            if !before.contains(&space) && !self.charters.contains_key(&space) {
+                self.begin_backfill(Fetch { space, from: Seq(0), to: Seq(u64::MAX) }, batch);
+            }
+        }
+    }
+
+    fn judge(&mut self, source: Source, raw: RawItem, batch: &mut Batch) -> Result<Verdict, ReplicaError> {
         self.relink_due(batch)?;
         let space = raw.header().space;
         let Some(charter) = self.space_branch.get(&space).and_then(|b| self.charters.get(b)) else {
@@ -163,7 +225,13 @@ impl<S: Store> Replica<S> {
             return Ok(Verdict::Fork(item));
         }
         let misfits = self.misfits(&item, batch)?;
-        if !misfits.is_empty() {
+        let log_decides = match misfits.first() {
+            Some(first) if source == Source::Relay => self.carried_from(&chain, *first, batch)?,
+            _ => None,
+        };
+        if let Some(carried) = log_decides {
+            self.make_way(&chain, &carried, batch)?;
+        } else if !misfits.is_empty() {
             // Of what a removed device wrote, others may have to make room for the item that it had written there.
             if self.leads_to(&item, batch)? {
                 self.make_way(&chain, &misfits, batch)?;
@@ -255,6 +323,9 @@ impl<S: Store> Replica<S> {
     }
 
     fn park(&mut self, id: ItemId, bytes: &[u8], batch: &mut Batch) {
+        if self.parked.values().any(|parked| parked == bytes) {
+            return;
+        }
         let total: usize = self.parked.values().map(Vec::len).sum();
         if self.parked.len() >= limits::PARKED_RUNS_PER_DOCUMENT_MAX
             || total + bytes.len() > limits::PARKED_BYTES_PER_DOCUMENT_MAX
@@ -277,7 +348,7 @@ impl<S: Store> Replica<S> {
         while std::mem::take(&mut self.parked_is_due) {
             for (order, bytes) in std::mem::take(&mut self.parked) {
                 batch.delete(Table::Parked, order.to_be_bytes());
-                self.take(Seq(0), bytes.into(), batch, touched)?;
+                self.take(Source::Parked, Seq(0), bytes.into(), batch, touched)?;
             }
         }
         Ok(())
@@ -349,7 +420,7 @@ impl<S: Store> Replica<S> {
             let mut batch = Batch::default();
             for item in theirs {
                 // Judged once more: a record also has to find its place in the charter.
-                self.take(Seq(0), item.bytes().clone(), &mut batch, touched)?;
+                self.take(Source::Relay, Seq(0), item.bytes().clone(), &mut batch, touched)?;
             }
             self.retry_parked(&mut batch, touched)?;
             batch.commit(&mut self.store)?;

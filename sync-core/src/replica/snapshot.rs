@@ -163,9 +163,29 @@ impl<S: Store> Replica<S> {
                 return Ok(());
             }
         };
+        if self.covers_less(&item, &opened)? {
+            tracing::debug!(?id, "an older snapshot than the one that is here is dropped");
+            return Ok(());
+        }
         self.use_snapshot(&item, &opened, batch)?;
         touched.insert(item.header().doc);
         Ok(())
+    }
+
+    /// Whether something that only the stored snapshot holds would be lost by taking this one in its place.
+    fn covers_less(&self, item: &Item, opened: &OpenedSnapshot) -> Result<bool, ReplicaError> {
+        let (doc, space) = (item.header().doc, item.header().space);
+        let Some(old) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? else { return Ok(false) };
+        for author in self.snapshot_frame_of(&schema::stored_item(old)?)?.authors {
+            let header = Header::decode(&author.header[..dinh_proto::item::HEADER_BYTES])?;
+            let chain = ChainId { space, author: header.author };
+            let mut kept = self.held.get(&chain).cloned().unwrap_or_default();
+            opened.covered.iter().filter(|(a, _)| *a == header.author).for_each(|(_, r)| kept.extend(r));
+            if !author.covered.minus(&kept).is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn use_snapshot(

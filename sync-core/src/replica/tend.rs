@@ -10,6 +10,7 @@ use dinh_proto::ids::{ChainId, EpochId, MemberId, SpaceId};
 use dinh_proto::keys::DevicePublic;
 use dinh_proto::limits;
 use dinh_proto::time::Timestamp;
+use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::RngCore;
 
 use super::event::LinkState;
@@ -44,8 +45,7 @@ impl<S: Store> Replica<S> {
 
     /// Not at once: of several devices that could, the first does it and the others see that it is done.
     pub(super) fn tend_soon(&mut self, now: Timestamp) {
-        let within = u64::try_from(limits::TEND_WITHIN.as_millis()).unwrap_or(u64::MAX);
-        let at = now + Duration::from_millis(self.rng.next_u64() % within.max(1));
+        let at = now + random_delay(&mut self.rng);
         self.tend_at.get_or_insert(at);
     }
 
@@ -188,4 +188,10 @@ impl<S: Store> Replica<S> {
         }
         withheld.into_iter().for_each(|event| self.push_event(event));
     }
+}
+
+/// Up to [`TEND_WITHIN`](limits::TEND_WITHIN).
+pub(super) fn random_delay(rng: &mut ChaCha8Rng) -> Duration {
+    let within = u64::try_from(limits::TEND_WITHIN.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(rng.next_u64() % within.max(1))
 }

@@ -141,6 +141,11 @@ impl Channel {
         matches!((&self.role, &self.state), (Role::Relay, State::Handshake(h)) if h.is_my_turn())
     }
 
+    /// Whether the other device waits for this end's part of the handshake, with or without anything to say in it.
+    pub fn owes_handshake(&self) -> bool {
+        matches!((&self.role, &self.state), (Role::Hall { .. }, State::Handshake(h)) if h.is_my_turn())
+    }
+
     /// How many plain bytes the next frame can take.
     pub fn room(&self) -> usize {
         match (&self.role, &self.state) {

@@ -117,6 +117,20 @@ impl Conversation {
         }
     }
 
+    /// The same. Before the first frame one of `others` may be the channel that it opens: then that one takes over.
+    pub(super) fn receive_by_any(&mut self, now: Timestamp, frame: &[u8], others: Vec<Channel>) {
+        let mut opened =
+            others.into_iter().filter_map(|mut other| other.open(frame).ok().map(|plain| (other, plain)));
+        match opened.next().filter(|_| self.ended.is_none()) {
+            Some((channel, plain)) => {
+                self.last_received = now;
+                self.channel = channel;
+                self.reader.push(&plain);
+            }
+            None => self.receive(now, frame),
+        }
+    }
+
     /// The next message that is not about the conversation itself, with the bytes to [`release`] for it.
     ///
     /// [`release`]: Conversation::release
@@ -202,7 +216,8 @@ impl Conversation {
             return false;
         }
         // A first message that spans frames goes on only after the answer to the first of them.
-        let is_awaited = self.ended.is_none() && self.channel.owes_first() && self.reader.is_midway();
+        let is_awaited = self.ended.is_none()
+            && (self.channel.owes_handshake() || self.channel.owes_first() && self.reader.is_midway());
         if self.out.is_empty() && !is_awaited {
             return false;
         }

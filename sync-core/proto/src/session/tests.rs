@@ -1,6 +1,7 @@
 //! Both ends talk to each other in virtual time. What the hub and the replica add is tested where they are.
 
 mod channel;
+mod hall;
 mod random;
 
 use std::collections::VecDeque;
