@@ -5,8 +5,6 @@
 //! driver ([`Effect::Append`]), and is acknowledged and delivered only after [`Hub::handle_appended`].
 
 mod admit;
-#[cfg(feature = "canary")]
-mod canary;
 mod deliver;
 mod peer;
 mod quota;
@@ -397,11 +395,21 @@ impl Hub {
         }
         connections.insert(id);
         let reconcile = hello.cursor.is_some_and(|c| !self.epochs.is_valid(c, self.durable));
+        // Bug: a cursor of another epoch is taken for one of this if the log is long enough.
+        #[cfg(feature = "canary")]
+        let reconcile = reconcile
+            && !(dinh_proto::canary::is_planted("stale-epoch-accepted")
+                && hello.cursor.is_some_and(|c| c.seq <= self.durable));
         let known = self.members.contains_key(&device);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.device = Some(device);
         peer.cursor = match hello.cursor {
             Some(_) if reconcile => self.durable,
+            // Bug: it goes on one item too far.
+            #[cfg(feature = "canary")]
+            Some(cursor) if dinh_proto::canary::is_planted("resume-from-wrong-seq") => {
+                Seq(cursor.seq.0 + 1).min(self.durable)
+            }
             Some(cursor) => cursor.seq,
             None => Seq(0),
         };
@@ -435,6 +443,15 @@ impl Hub {
         let branches = self.members.get(&device).into_iter().flatten();
         let readable: BTreeSet<SpaceId> =
             branches.filter_map(|b| self.branches.get(b)).flat_map(|c| c.readable(&device)).collect();
+        // Bug: a member gets every space of its branch.
+        #[cfg(feature = "canary")]
+        let readable = if dinh_proto::canary::is_planted("fan-out-unchecked") {
+            let branches = self.members.get(&device).into_iter().flatten();
+            let all = branches.filter_map(|b| Some((b, self.branches.get(b)?)));
+            all.flat_map(|(b, c)| c.spaces().keys().chain([b]).copied()).collect()
+        } else {
+            readable
+        };
         if !readable.is_empty() && peer.spaces.is_empty() && !peer.owes_caught_up {
             // It was unknown so far: its cursor stood still, and everything is ahead of it.
             peer.owes_caught_up = true;

@@ -189,6 +189,7 @@ impl World {
         self.check_documents(&charter);
         self.check_holdings();
         self.check_stores(&charter);
+        self.check_checksums_idle();
         self.totals.virtual_us = self.now;
         self.totals.items = self.truth.log.len() as u64;
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use dinh_proto::channel::{Binding, Channel};
 use dinh_proto::error::SessionError;
 use dinh_proto::ids::{DeviceId, ItemId, Seq};
-use dinh_proto::item::RawItem;
+use dinh_proto::item::{Kind, RawItem};
 use dinh_proto::keys::{DeviceKey, RelayKey};
 use dinh_proto::limits;
 use dinh_proto::wire::{Message, MessageReader, Scope};
@@ -64,6 +64,8 @@ pub(crate) struct Said {
     pub(crate) acked: Vec<(ItemId, Seq)>,
     /// Items that the relay gave, with their spaces.
     pub(crate) given: Vec<RawItem>,
+    /// Of these, runs and records in the order of the log.
+    pub(crate) passed: Vec<(Seq, ItemId)>,
     /// Something other than keep-alives and credit.
     pub(crate) busy: bool,
     pub(crate) names: Vec<String>,
@@ -157,8 +159,12 @@ impl Tap {
                         assert!(items.upto >= self.cursor, "the cursor of {:?} went back", self.device);
                         self.cursor = items.upto;
                     }
-                    for (_, bytes) in items.items {
-                        said.given.push(RawItem::parse(bytes).expect("the relay gives well-formed items"));
+                    for (seq, bytes) in items.items {
+                        let item = RawItem::parse(bytes).expect("the relay gives well-formed items");
+                        if items.scope == Scope::Log && item.header().kind != Kind::Snapshot {
+                            said.passed.push((seq, item.id()));
+                        }
+                        said.given.push(item);
                     }
                 }
                 Message::CaughtUp(m) => {

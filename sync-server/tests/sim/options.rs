@@ -52,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) snapshot_min: usize,
     pub(crate) open_bytes_max: usize,
     pub(crate) events_max: usize,
+    /// A hostile hand has the key of a phone: see `hostile.rs`.
+    pub(crate) hostile: bool,
     pub(crate) faults: Faults,
 }
 
@@ -120,6 +122,7 @@ impl Options {
             snapshot_min: 1 << 20,
             open_bytes_max: 16 << 20,
             events_max: 4_096,
+            hostile: false,
             faults: Faults::default(),
         }
     }
@@ -170,6 +173,7 @@ impl Options {
             snapshot_min: [600, 4_000, 1 << 20][below(rng, 3) as usize],
             open_bytes_max: if chance(rng, 30) { 1 } else { 16 << 20 },
             events_max: if chance(rng, 20) { 3 } else { 4_096 },
+            hostile: false,
             faults,
         }
     }

@@ -234,11 +234,13 @@ impl World {
         let status = replica.status();
         if status.pending == 0 {
             self.phones[p].deeds_acked = self.phones[p].deeds.len();
+            self.check_synced(p);
         }
         if matches!(status.link, LinkState::CatchingUp | LinkState::Live) {
             self.phones[p].reconnect.handle_success();
         }
         self.check_cursor(p);
+        self.check_events(p, &events);
         events.into_iter().for_each(|e| self.heard(p, &e));
         self.set_alarm(p);
     }

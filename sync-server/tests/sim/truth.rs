@@ -76,6 +76,8 @@ pub(crate) struct Truth {
     pub(crate) restored: bool,
     /// Items that a phone was told are durable.
     pub(crate) acked: BTreeSet<ItemId>,
+    /// Items that were durable at some time.
+    pub(crate) ever_logged: BTreeSet<ItemId>,
 }
 
 impl Truth {
@@ -87,6 +89,7 @@ impl Truth {
     pub(crate) fn append(&mut self, seq: Seq, id: ItemId) {
         self.log.insert(seq.0, id);
         self.logged.insert(id, seq);
+        self.ever_logged.insert(id);
     }
 
     /// An older copy of the log was put back.

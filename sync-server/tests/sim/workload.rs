@@ -98,6 +98,9 @@ impl World {
         let gap = self.between((1, self.opts.action_gap));
         self.after(gap, Happening::Act);
         let Some(p) = self.running_phone().filter(|p| !self.phones[*p].suspended) else { return };
+        if self.opts.hostile && self.chance(12) {
+            self.act_hostile(p);
+        }
         let dice = below(&mut self.rng, 100);
         match dice {
             0..=74 => self.edit_something(p),

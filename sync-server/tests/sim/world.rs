@@ -159,6 +159,7 @@ pub(crate) struct World {
     pub(crate) relay: Relay,
     pub(crate) conns: BTreeMap<u64, Conn>,
     next_conn: u64,
+    pub(crate) next_hostile: u64,
     pub(crate) ledger: Rc<RefCell<Ledger>>,
     pub(crate) truth: Truth,
     pub(crate) totals: Totals,
@@ -185,6 +186,7 @@ impl World {
             relay,
             conns: BTreeMap::new(),
             next_conn: 0,
+            next_hostile: 0,
             ledger: Rc::default(),
             truth: Truth::default(),
             totals: Totals::default(),
@@ -258,7 +260,7 @@ impl World {
         self.now = entry.at;
         self.happen(entry.what);
         if let Some(violation) = self.ledger.borrow().violations.first() {
-            panic!("invention: {violation}");
+            panic!("{violation}");
         }
         true
     }
@@ -342,6 +344,7 @@ impl World {
             self.last_busy = now;
         }
         self.check_said(phone, &said);
+        self.note_passed(conn, phone, &said);
         let Some(c) = self.conns.get_mut(&conn) else { return };
         let way = if up { &mut c.up } else { &mut c.down };
         way.in_flight += 1;
