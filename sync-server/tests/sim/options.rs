@@ -52,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) snapshot_min: usize,
     pub(crate) open_bytes_max: usize,
     pub(crate) events_max: usize,
+    /// Of a hundred things that people do, so many change who may do what.
+    pub(crate) removals: u64,
     pub(crate) faults: Faults,
 }
 
@@ -120,6 +122,7 @@ impl Options {
             snapshot_min: 1 << 20,
             open_bytes_max: 16 << 20,
             events_max: 4_096,
+            removals: 0,
             faults: Faults::default(),
         }
     }
@@ -170,7 +173,16 @@ impl Options {
             snapshot_min: [600, 4_000, 1 << 20][below(rng, 3) as usize],
             open_bytes_max: if chance(rng, 30) { 1 } else { 16 << 20 },
             events_max: if chance(rng, 20) { 3 } else { 4_096 },
+            removals: 0,
             faults,
+        }
+    }
+
+    /// What was thought of later: drawn last, so that seeds that found something before stay what they were.
+    pub(crate) fn draw_more(&mut self, rng: &mut ChaCha8Rng) {
+        if chance(rng, 40) {
+            self.removals = between(rng, 2, 8);
+            self.phones_max += 2;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What people do.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use dinh_core::document::{EditError, Path, Value};
 use dinh_core::path;
@@ -98,6 +100,9 @@ impl World {
         let gap = self.between((1, self.opts.action_gap));
         self.after(gap, Happening::Act);
         let Some(p) = self.running_phone().filter(|p| !self.phones[*p].suspended) else { return };
+        if self.opts.removals > 0 && self.chance(self.opts.removals) {
+            return self.change_membership(p);
+        }
         let dice = below(&mut self.rng, 100);
         match dice {
             0..=74 => self.edit_something(p),
@@ -117,7 +122,8 @@ impl World {
         self.truth.docs.get(i).map(|(doc, _)| *doc)
     }
 
-    fn deed(&mut self, p: usize, what: What, must: Must) -> usize {
+    pub(crate) fn deed(&mut self, p: usize, what: What, must: Must) -> usize {
+        let must = self.must_of(p, &what, must);
         let index = self.truth.deeds.len();
         self.truth.deeds.push(Deed { what, must, phone: p });
         if must == Must::Yes {
@@ -288,13 +294,14 @@ impl World {
             Err(error) => panic!("phone {p}: create_space: {error}"),
         };
         self.say(|| format!("phone {p}: space {space:?} for {audience:?}"));
-        let members = match &audience {
+        let members: BTreeSet<MemberId> = match &audience {
             Audience::Everyone => Default::default(),
             Audience::Members(members) => members.iter().copied().collect(),
         };
+        let first = members.clone();
         let everyone = audience == Audience::Everyone;
         let creator = self.phones[p].member;
-        self.truth.spaces.push(SpaceInfo { id: space, everyone, creator, members });
+        self.truth.spaces.push(SpaceInfo { id: space, everyone, creator, members, first });
         self.deed(p, What::Space { space }, Must::Yes);
         Some(space)
     }
@@ -320,7 +327,10 @@ impl World {
             }
             Some(Ok(())) => {
                 self.say(|| format!("phone {p}: {space:?} granted to {to:?}"));
-                self.deed(p, What::Grant { space, member: to }, Must::Yes);
+                // Somebody who does not know of it yet, or who ranks higher, may have taken it away.
+                let must =
+                    if self.truth.revoked.contains(&(space, to)) { Must::Maybe } else { Must::Yes };
+                self.deed(p, What::Grant { space, member: to }, must);
             }
             Some(Err(ReplicaError::UnknownSpace(_) | ReplicaError::NotAuthorised(_))) => {}
             Some(Err(error)) => panic!("phone {p}: grant: {error}"),

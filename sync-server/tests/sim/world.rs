@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::Seq;
+use dinh_proto::ids::{Seq, SpaceId};
 use dinh_proto::item::Item;
 use dinh_proto::time::Timestamp;
 use rand_chacha::ChaCha8Rng;
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::net::{Conn, ConnKeys, Direction, Tap};
 use crate::options::{Options, between, chance};
 use crate::phone::Phone;
+use crate::privacy::Served;
 use crate::relay::Relay;
 use crate::spy::Ledger;
 use crate::truth::Truth;
@@ -146,6 +147,10 @@ pub(crate) struct Totals {
     pub(crate) reconciles: u64,
     pub(crate) heal_us_max: u64,
     pub(crate) presence: u64,
+    /// Rights taken away, by kind: devices and members removed, roles changed, readers taken off.
+    pub(crate) cuts: [u64; 4],
+    /// What devices that were out did, on each phone that was looked at for it.
+    pub(crate) refused_deeds: u64,
 }
 
 /// See the module.
@@ -161,6 +166,8 @@ pub(crate) struct World {
     next_conn: u64,
     pub(crate) ledger: Rc<RefCell<Ledger>>,
     pub(crate) truth: Truth,
+    /// Who may be given what, at this point of the relay's log.
+    pub(crate) served: Served,
     pub(crate) totals: Totals,
     pub(crate) actions_left: u64,
     /// Faults are over: everything comes up, stays up and must converge.
@@ -187,6 +194,7 @@ impl World {
             next_conn: 0,
             ledger: Rc::default(),
             truth: Truth::default(),
+            served: Served::new(SpaceId::default()),
             totals: Totals::default(),
             healing: false,
             last_busy: 0,
@@ -338,10 +346,11 @@ impl World {
             format!("{} #{conn} phone {phone}: {}", if up { "->" } else { "<-" }, said.names.join(" "))
         });
         // What one side still says to a connection that the other has left is no traffic.
-        if said.busy && self.conns.get(&conn).is_some_and(|c| c.phone_open && c.relay_open) {
+        let open = self.conns.get(&conn).is_some_and(|c| c.phone_open && c.relay_open);
+        if said.busy && open && !self.is_out(phone) {
             self.last_busy = now;
         }
-        self.check_said(phone, &said);
+        self.check_said(conn, phone, &said);
         let Some(c) = self.conns.get_mut(&conn) else { return };
         let way = if up { &mut c.up } else { &mut c.down };
         way.in_flight += 1;
