@@ -11,6 +11,7 @@ use dinh_proto::codec::Reader;
 use dinh_proto::ids::{DocId, ItemId, Seq, SpaceId};
 use dinh_proto::item::{Item, Kind, RawItem, SpaceSum};
 
+use crate::model::names;
 use crate::net::Said;
 use crate::truth::What;
 use crate::world::{SECOND, World};
@@ -90,7 +91,6 @@ impl World {
 
     /// Which of these deeds cannot be seen on this phone. `None` if the phone dies of being looked at.
     pub(crate) fn lacking(&mut self, p: usize, deeds: &[usize]) -> Option<Vec<usize>> {
-        let mut docs: BTreeMap<DocId, Value> = BTreeMap::new();
         let deleted: BTreeSet<usize> = self
             .truth
             .deeds
@@ -100,19 +100,20 @@ impl World {
                 _ => None,
             })
             .collect();
+        let named: BTreeSet<DocId> = deeds.iter().filter_map(|i| self.truth.deeds[*i].what.doc()).collect();
+        let mut docs: BTreeMap<DocId, Value> = BTreeMap::new();
+        for doc in named {
+            let value = self.call(p, |r, _| r.view(&doc, |v| v.get(&path![])))?;
+            docs.insert(doc, value.ok().flatten().unwrap_or(Value::Null));
+        }
+        let seen: BTreeMap<DocId, Seen<'_>> =
+            docs.iter().map(|(doc, value)| (*doc, Seen::of(value, self.truth.papers_docs.contains(doc)))).collect();
+        let seen = |doc: &DocId| &seen[doc];
+        let charter = self.phones[p].replica.as_ref()?.charters().get(&self.truth.branch);
         let mut lacking = Vec::new();
         for index in deeds {
-            let what = self.truth.deeds[*index].what.clone();
-            if let Some(doc) = what.doc()
-                && !docs.contains_key(&doc)
-            {
-                let value = self.call(p, |r, _| r.view(&doc, |v| v.get(&path![])))?;
-                docs.insert(doc, value.ok().flatten().unwrap_or(Value::Null));
-            }
-            let seen = |doc: &DocId| Seen::of(&docs[doc]);
-            let branch = self.truth.branch;
-            let charter = self.phones[p].replica.as_ref()?.charters().get(&branch);
-            let is_there = match &what {
+            let what = &self.truth.deeds[*index].what;
+            let is_there = match what {
                 What::Key { .. } if deleted.contains(index) => true,
                 What::Key { doc, token } => seen(doc).keys.contains(token.as_str()),
                 What::Delete { doc, of } => match &self.truth.deeds[*of].what {
@@ -129,7 +130,16 @@ impl World {
                     c.spaces().get(space).is_some_and(|s| s.everyone || s.members.contains(member))
                 }),
                 What::Removal { device } => charter.is_some_and(|c| c.removed().contains_key(device)),
-                What::Act { .. } | What::Ballot { .. } => true,
+                What::Paper { doc } => charter.is_some_and(|c| c.documents().contains_key(doc)),
+                What::Act { doc, id } => seen(doc).names.contains(id.as_str()),
+                What::Ballot { doc, question, member } => {
+                    let at = ["ballots", question, &member.to_string()].map(str::to_owned);
+                    at.iter().try_fold(&docs[doc], |value, key| match value {
+                        Value::Map(map) => map.get(key),
+                        _ => None,
+                    })
+                    .is_some()
+                }
             };
             if !is_there {
                 lacking.push(*index);
@@ -295,6 +305,15 @@ impl World {
             }
         }
         self.check_equal_values(charter);
+        let minutes = self.truth.papers.map(|papers| papers.minutes);
+        let readers = (0..self.phones.len()).filter(|p| !self.is_out(*p));
+        let readers: Vec<usize> = readers
+            .filter(|p| {
+                let entry = minutes.and_then(|doc| charter.documents().get(&doc));
+                entry.is_some_and(|d| charter.can_read(&self.phones[*p].device, &d.space))
+            })
+            .collect();
+        self.check_papers(&readers);
     }
 
     fn check_equal_values(&mut self, charter: &Charter) {
@@ -395,17 +414,23 @@ impl World {
 }
 
 /// A document's content as the deeds name it.
+#[derive(Default)]
 struct Seen<'a> {
     keys: BTreeSet<&'a str>,
     entries: BTreeSet<&'a str>,
     words: BTreeSet<&'a str>,
     is_made: bool,
+    /// Of a document of the model.
+    names: BTreeSet<String>,
 }
 
 impl<'a> Seen<'a> {
-    fn of(value: &'a Value) -> Self {
-        let mut seen =
-            Self { keys: BTreeSet::new(), entries: BTreeSet::new(), words: BTreeSet::new(), is_made: false };
+    fn of(value: &'a Value, of_model: bool) -> Self {
+        let mut seen = Self::default();
+        if of_model {
+            names(value, &mut seen.names);
+            return seen;
+        }
         let Value::Map(root) = value else { return seen };
         if let Some(Value::Map(notes)) = root.get("notes") {
             seen.keys.extend(notes.keys().map(String::as_str));

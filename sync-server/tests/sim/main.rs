@@ -7,6 +7,7 @@
 
 mod checks;
 mod faults;
+mod model;
 mod net;
 mod options;
 mod phone;
@@ -242,16 +243,23 @@ impl Totals {
         self.presence += other.presence;
         self.cuts.iter_mut().zip(other.cuts).for_each(|(sum, n)| *sum += n);
         self.refused_deeds += other.refused_deeds;
+        self.acts.iter_mut().zip(other.acts).for_each(|(sum, n)| *sum += n);
+        self.acts_refused += other.acts_refused;
+        self.seals_checked += other.seals_checked;
+        self.late += other.late;
         self.heal_us_max = self.heal_us_max.max(other.heal_us_max);
     }
 
     fn summary(&self) -> String {
+        let acts: Vec<String> =
+            self.acts.iter().zip(model::ACTS).map(|(n, name)| format!("{n} {name}")).collect();
         let faults: Vec<String> =
             self.faults.iter().zip(faults::NAMES).map(|(n, name)| format!("{n} {name}")).collect();
         format!(
             "{} edits, {} items, {} frames, {} presences; {} snapshots made, {} used; {} reconciles, {} mismatches, \
              {} recoveries; slowest healing {} s\nrights taken: {} devices and {} members removed, {} roles changed, {} \
-             readers taken off; {} looks for what was done after it, nothing of it found\nfaults: {}",
+             readers taken off; {} looks for what was done after it, nothing of it found\nacts of the model: {}; {} \
+             refused where they were made; {} looks at seals, {} changes late\nfaults: {}",
             self.edits,
             self.items,
             self.frames,
@@ -267,6 +275,10 @@ impl Totals {
             self.cuts[2],
             self.cuts[3],
             self.refused_deeds,
+            acts.join(", "),
+            self.acts_refused,
+            self.seals_checked,
+            self.late,
             faults.join(", ")
         )
     }

@@ -54,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) events_max: usize,
     /// Of a hundred things that people do, so many change who may do what.
     pub(crate) removals: u64,
+    /// People write minutes, resolutions, votes and feedback with the commands of the model.
+    pub(crate) model: bool,
     pub(crate) faults: Faults,
 }
 
@@ -123,6 +125,7 @@ impl Options {
             open_bytes_max: 16 << 20,
             events_max: 4_096,
             removals: 0,
+            model: false,
             faults: Faults::default(),
         }
     }
@@ -174,6 +177,7 @@ impl Options {
             open_bytes_max: if chance(rng, 30) { 1 } else { 16 << 20 },
             events_max: if chance(rng, 20) { 3 } else { 4_096 },
             removals: 0,
+            model: false,
             faults,
         }
     }
@@ -184,5 +188,6 @@ impl Options {
             self.removals = between(rng, 2, 8);
             self.phones_max += 2;
         }
+        self.model = chance(rng, 30);
     }
 }

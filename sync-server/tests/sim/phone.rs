@@ -135,6 +135,7 @@ impl World {
             open_documents_bytes_max: self.opts.open_bytes_max,
             events_max: self.opts.events_max,
             snapshot_tail_bytes_min: self.opts.snapshot_min,
+            schemas: if self.opts.model { dinh_model::SCHEMAS } else { &[] },
             ..ReplicaConfig::default()
         };
         let seed = self.seed32();

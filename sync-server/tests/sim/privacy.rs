@@ -52,6 +52,7 @@ impl Served {
     fn compare(&mut self, head: u64, open: &BTreeMap<u64, DeviceId>) {
         let mut known: BTreeSet<DeviceId> = self.charter.devices().keys().copied().collect();
         known.extend(self.readable.keys().copied());
+        known.extend(self.charter.removed().keys().copied());
         for device in known {
             let now = self.charter.readable(&device);
             let before = self.readable.insert(device, now.clone()).unwrap_or_default();

@@ -217,7 +217,7 @@ impl World {
             self.truth.deeds.iter().any(|d| d.must == Must::Yes && wanted(&d.what))
         };
         if let Some(doc) = deed.what.doc()
-            && !made(&|what| matches!(what, What::Document { doc: d } if *d == doc))
+            && !made(&|what| matches!(what, What::Document { doc: d } | What::Paper { doc: d } if *d == doc))
         {
             return false;
         }

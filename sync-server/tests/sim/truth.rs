@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::{Papers, Sealed};
 use dinh_proto::ids::{DeviceId, DocId, ItemId, MemberId, Seq, SpaceId};
 
 /// Something that a phone did. Each leaves a trace in the final state that nothing else leaves.
@@ -42,6 +43,8 @@ pub(crate) enum What {
     Grant { space: SpaceId, member: MemberId },
     /// A device was put out.
     Removal { device: DeviceId },
+    /// A document of the model.
+    Paper { doc: DocId },
     /// Something in a document of the model, which names it by this id.
     Act { doc: DocId, id: String },
     /// A ballot; the last of this member's phones decides what it is.
@@ -55,6 +58,7 @@ impl What {
             | Self::Delete { doc, .. }
             | Self::Entry { doc, .. }
             | Self::Word { doc, .. }
+            | Self::Paper { doc }
             | Self::Act { doc, .. }
             | Self::Ballot { doc, .. }
             | Self::Document { doc } => Some(*doc),
@@ -92,6 +96,13 @@ pub(crate) struct Truth {
     pub(crate) acked: BTreeSet<ItemId>,
     /// Devices that somebody took a right from: all of it, or to a space.
     pub(crate) cut: BTreeSet<(DeviceId, Option<SpaceId>)>,
+    /// The documents of the model, if people write in them.
+    pub(crate) papers: Option<Papers>,
+    pub(crate) papers_docs: BTreeSet<DocId>,
+    /// What was sealed, by the hash of the seal.
+    pub(crate) sealed: BTreeMap<String, Sealed>,
+    /// A phone died while it sealed: there may be one more.
+    pub(crate) seal_unsure: bool,
     /// Readers who were taken off a space at some time.
     pub(crate) revoked: BTreeSet<(SpaceId, MemberId)>,
 }

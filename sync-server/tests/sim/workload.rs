@@ -50,6 +50,9 @@ impl World {
         self.create_space(secretary, Audience::Everyone);
         let space = self.truth.spaces[0].id;
         self.create_document(secretary, space);
+        if self.opts.model {
+            self.found_papers();
+        }
         for p in 1..self.opts.phones {
             let role =
                 if self.opts.reader && p + 1 == self.opts.phones { Role::Reader } else { Role::Member };
@@ -103,6 +106,10 @@ impl World {
         if self.opts.removals > 0 && self.chance(self.opts.removals) {
             return self.change_membership(p);
         }
+        if self.opts.model && self.chance(70) {
+            self.paper_act(p);
+            return self.pump_phone(p);
+        }
         let dice = below(&mut self.rng, 100);
         match dice {
             0..=74 => self.edit_something(p),
@@ -119,7 +126,8 @@ impl World {
 
     fn some_doc(&mut self) -> Option<DocId> {
         let i = below(&mut self.rng, self.truth.docs.len() as u64) as usize;
-        self.truth.docs.get(i).map(|(doc, _)| *doc)
+        let doc = self.truth.docs.get(i).map(|(doc, _)| *doc);
+        doc.filter(|doc| !self.truth.papers_docs.contains(doc))
     }
 
     pub(crate) fn deed(&mut self, p: usize, what: What, must: Must) -> usize {
@@ -365,7 +373,7 @@ impl World {
 }
 
 /// Where a word can be put in: UTF-16 indexes.
-fn word_starts(text: &str) -> Vec<usize> {
+pub(crate) fn word_starts(text: &str) -> Vec<usize> {
     let mut at = vec![0];
     let mut index = 0;
     for c in text.chars() {

@@ -151,6 +151,12 @@ pub(crate) struct Totals {
     pub(crate) cuts: [u64; 4],
     /// What devices that were out did, on each phone that was looked at for it.
     pub(crate) refused_deeds: u64,
+    /// Commands of the model that were done, by kind, and that were refused where they were made.
+    pub(crate) acts: [u64; 9],
+    pub(crate) acts_refused: u64,
+    /// Seals that were looked at on a phone, and late changes in them.
+    pub(crate) seals_checked: u64,
+    pub(crate) late: u64,
 }
 
 /// See the module.
