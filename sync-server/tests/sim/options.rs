@@ -54,6 +54,10 @@ pub(crate) struct Options {
     pub(crate) events_max: usize,
     /// A hostile hand has the key of a phone: see `hostile.rs`.
     pub(crate) hostile: bool,
+    /// Of a hundred things that people do, so many change who may do what.
+    pub(crate) removals: u64,
+    /// People write minutes, resolutions, votes and feedback with the commands of the model.
+    pub(crate) model: bool,
     pub(crate) faults: Faults,
 }
 
@@ -123,6 +127,8 @@ impl Options {
             open_bytes_max: 16 << 20,
             events_max: 4_096,
             hostile: false,
+            removals: 0,
+            model: false,
             faults: Faults::default(),
         }
     }
@@ -174,7 +180,18 @@ impl Options {
             open_bytes_max: if chance(rng, 30) { 1 } else { 16 << 20 },
             events_max: if chance(rng, 20) { 3 } else { 4_096 },
             hostile: false,
+            removals: 0,
+            model: false,
             faults,
         }
+    }
+
+    /// What was thought of later: drawn last, so that seeds that found something before stay what they were.
+    pub(crate) fn draw_more(&mut self, rng: &mut ChaCha8Rng) {
+        if chance(rng, 40) {
+            self.removals = between(rng, 2, 8);
+            self.phones_max += 2;
+        }
+        self.model = chance(rng, 30);
     }
 }

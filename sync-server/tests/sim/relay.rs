@@ -107,9 +107,19 @@ impl World {
 
     /// After anything: does what the hub asks for.
     pub(crate) fn pump_relay(&mut self) {
+        let mut effects = VecDeque::new();
         loop {
             let Some(node) = &mut self.relay.node else { return };
-            let Some(effect) = node.hub.poll_effect() else { break };
+            // What the relay takes is known before anything that follows from it is said.
+            let new: Vec<Effect> = std::iter::from_fn(|| node.hub.poll_effect()).collect();
+            for effect in new {
+                if let Effect::Append { items, .. } = &effect {
+                    self.taken(items);
+                }
+                effects.push_back(effect);
+            }
+            let Some(node) = &mut self.relay.node else { return };
+            let Some(effect) = effects.pop_front() else { break };
             let life = self.relay.life;
             match effect {
                 Effect::Verify { token, items } => {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::Seq;
+use dinh_proto::ids::{Seq, SpaceId};
 use dinh_proto::item::Item;
 use dinh_proto::time::Timestamp;
 use rand_chacha::ChaCha8Rng;
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::net::{Conn, ConnKeys, Direction, Tap};
 use crate::options::{Options, between, chance};
 use crate::phone::Phone;
+use crate::privacy::Served;
 use crate::relay::Relay;
 use crate::spy::Ledger;
 use crate::truth::Truth;
@@ -146,6 +147,16 @@ pub(crate) struct Totals {
     pub(crate) reconciles: u64,
     pub(crate) heal_us_max: u64,
     pub(crate) presence: u64,
+    /// Rights taken away, by kind: devices and members removed, roles changed, readers taken off.
+    pub(crate) cuts: [u64; 4],
+    /// What devices that were out did, on each phone that was looked at for it.
+    pub(crate) refused_deeds: u64,
+    /// Commands of the model that were done, by kind, and that were refused where they were made.
+    pub(crate) acts: [u64; 9],
+    pub(crate) acts_refused: u64,
+    /// Seals that were looked at on a phone, and late changes in them.
+    pub(crate) seals_checked: u64,
+    pub(crate) late: u64,
 }
 
 /// See the module.
@@ -162,6 +173,8 @@ pub(crate) struct World {
     pub(crate) next_hostile: u64,
     pub(crate) ledger: Rc<RefCell<Ledger>>,
     pub(crate) truth: Truth,
+    /// Who may be given what, at this point of the relay's log.
+    pub(crate) served: Served,
     pub(crate) totals: Totals,
     pub(crate) actions_left: u64,
     /// Faults are over: everything comes up, stays up and must converge.
@@ -189,6 +202,7 @@ impl World {
             next_hostile: 0,
             ledger: Rc::default(),
             truth: Truth::default(),
+            served: Served::new(SpaceId::default()),
             totals: Totals::default(),
             healing: false,
             last_busy: 0,
@@ -340,10 +354,11 @@ impl World {
             format!("{} #{conn} phone {phone}: {}", if up { "->" } else { "<-" }, said.names.join(" "))
         });
         // What one side still says to a connection that the other has left is no traffic.
-        if said.busy && self.conns.get(&conn).is_some_and(|c| c.phone_open && c.relay_open) {
+        let open = self.conns.get(&conn).is_some_and(|c| c.phone_open && c.relay_open);
+        if said.busy && open && !self.is_out(phone) {
             self.last_busy = now;
         }
-        self.check_said(phone, &said);
+        self.check_said(conn, phone, &said);
         self.note_passed(conn, phone, &said);
         let Some(c) = self.conns.get_mut(&conn) else { return };
         let way = if up { &mut c.up } else { &mut c.down };
