@@ -229,7 +229,13 @@ impl Hub {
             // What was written after its author lost the right may still be what others build on: devices judge that.
             charter.standing(header, item.id().link())?;
             let carrier = self.peers.get(&id).and_then(|p| p.device);
-            if !carrier.is_some_and(|device| charter.can_read(&device, &space_id)) {
+            let may = carrier.is_some_and(|device| charter.can_read(&device, &space_id));
+            // Bug: a device that was removed goes on putting in what it writes (devices believe it: see `view.rs` of the charter).
+            #[cfg(feature = "canary")]
+            let may = may
+                || dinh_proto::canary::is_planted("revoked-author-accepted")
+                    && carrier.is_some_and(|device| charter.removed().contains_key(&device));
+            if !may {
                 return Err(RejectCode::NotAuthorised.into());
             }
             match header.place {
