@@ -5,6 +5,7 @@
 //! `SIM_SEED=n` runs one seed; with `SIM_TRACE=1` it tells what happens. `SIM_RUNS=n` and `SIM_FIRST=n` choose the
 //! seeds. Built with the feature `canary`, it checks that a bug planted on purpose is found.
 
+mod bounds;
 mod checks;
 mod faults;
 mod model;
@@ -16,6 +17,7 @@ mod relay;
 mod removal;
 mod scenarios;
 mod spy;
+mod starts;
 mod truth;
 mod workload;
 mod world;
@@ -202,7 +204,10 @@ fn run_seeds(first: u64, runs: u64) -> (u64, u64) {
             seeds.len() as f64 / seconds,
             totals.virtual_us as f64 / 3.6e9
         );
+        println!("seeds {first}..={}, and those that found something: {FOUND:?} {FOUND_BEFORE:?}", first + runs - 1);
         println!("{}", totals.summary());
+        println!("most that waited: {}", totals.marks.summary());
+        println!("worst memory: {} MiB, {cores} worlds at once", bounds::memory_kib() / 1_024);
     }
     if !failures.is_empty() {
         let mut seeds: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
@@ -247,6 +252,7 @@ impl Totals {
         self.acts_refused += other.acts_refused;
         self.seals_checked += other.seals_checked;
         self.late += other.late;
+        self.marks.add(&other.marks);
         self.heal_us_max = self.heal_us_max.max(other.heal_us_max);
     }
 
