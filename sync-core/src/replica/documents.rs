@@ -139,7 +139,13 @@ impl OpenDocument {
         self.bytes += item.bytes().len() * MEMORY_FACTOR;
     }
 
-    fn memory(&self) -> usize {
+    /// Bytes of received runs that are in memory until they are looked at.
+    #[cfg(feature = "test-util")]
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queue.bytes
+    }
+
+    pub(super) fn memory(&self) -> usize {
         let lists = self.waiting.memory() + self.aside.memory() + self.queue.bytes;
         self.bytes + self.past.as_ref().map_or(0, Past::memory) + lists
     }

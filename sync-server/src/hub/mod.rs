@@ -33,7 +33,7 @@ use crate::log::{EpochHistory, IndexEntry};
 use peer::{OpenPut, Peer, QueuedPut, Reconcile};
 pub use quota::{Limit, Quotas};
 use space::Space;
-pub use stats::HubStats;
+pub use stats::{HubStats, Queues};
 use tail::Tail;
 
 /// A connection, numbered by the driver and never used twice.
@@ -214,6 +214,16 @@ impl Hub {
             spaces: self.spaces.len() as u64,
             head: self.durable.0,
             ..self.stats.clone()
+        }
+    }
+
+    /// How much waits for the connection that has most of it: looks at all connections.
+    pub fn longest_queues(&self) -> Queues {
+        let most = |f: fn(&Peer) -> usize| self.peers.values().map(f).max().unwrap_or_default();
+        Queues {
+            outgoing_bytes: most(|p| p.session.outgoing_bytes()),
+            puts: most(|p| p.puts.len()),
+            wanted: most(|p| p.wanted.len()),
         }
     }
 

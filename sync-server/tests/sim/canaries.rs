@@ -40,6 +40,8 @@ const CANARIES: &[Canary] = &[
     Canary { name: "tail-left-out", seeds: 200, by: &[""] },
     Canary { name: "backfill-skipped", seeds: 200, by: &[""] },
     Canary { name: "commit-without-sync", seeds: 200, by: &[""] },
+    Canary { name: "revoked-author-accepted", seeds: 200, by: &[""] },
+    Canary { name: "seal-view-at-current-heads", seeds: 200, by: &[""] },
 ];
 
 /// Runs the canary of this name, or all.

@@ -155,7 +155,7 @@ impl World {
     ) {
         let Some(session) = self.phones[p].replica.as_ref().map(|r| r.session()) else { return };
         let (first_seq, count) = if kind == Kind::Run { (1, 1) } else { (0, 0) };
-        let last = ChangeHash::default();
+        let last = if kind == Kind::Run { ChangeHash([1; 32]) } else { ChangeHash::default() };
         let draft = Draft {
             kind,
             space,

@@ -6,6 +6,7 @@
 //! seeds. Built with the feature `canary`, `DINH_CANARY=all` (or a name of `canaries.rs`) checks that bugs planted on
 //! purpose are found.
 
+mod bounds;
 #[cfg(feature = "canary")]
 mod canaries;
 mod checks;
@@ -21,6 +22,7 @@ mod relay;
 mod removal;
 mod scenarios;
 mod spy;
+mod starts;
 mod truth;
 mod workload;
 mod world;
@@ -211,7 +213,10 @@ fn run_seeds(first: u64, runs: u64) -> (u64, u64) {
             seeds.len() as f64 / seconds,
             totals.virtual_us as f64 / 3.6e9
         );
+        println!("seeds {first}..={}, and those that found something: {FOUND:?} {FOUND_BEFORE:?}", first + runs - 1);
         println!("{}", totals.summary());
+        println!("most that waited: {}", totals.marks.summary());
+        println!("worst memory: {} MiB, {cores} worlds at once", bounds::memory_kib() / 1_024);
     }
     if !failures.is_empty() {
         let mut seeds: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
@@ -240,6 +245,7 @@ impl Totals {
         self.acts_refused += other.acts_refused;
         self.seals_checked += other.seals_checked;
         self.late += other.late;
+        self.marks.add(&other.marks);
         self.heal_us_max = self.heal_us_max.max(other.heal_us_max);
     }
 

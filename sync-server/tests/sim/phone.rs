@@ -16,6 +16,7 @@ use crate::hub_peer;
 use crate::net::relay_key;
 use crate::options::below;
 use crate::spy::{Image, Medium, SpyStore};
+use crate::starts::Trouble;
 use crate::truth::Must;
 use crate::world::{Happening, SECOND, World};
 
@@ -45,6 +46,7 @@ pub(crate) struct Phone {
     held: VecDeque<(u64, Vec<u8>)>,
     /// The next errors of the disk are meant.
     pub(crate) disk_fault: bool,
+    pub(crate) trouble: Trouble,
     /// Deeds that are on this disk.
     pub(crate) deeds: Vec<usize>,
     /// That many of them are in the relay's log.
@@ -115,6 +117,7 @@ impl World {
             wake_at: u64::MAX,
             held: VecDeque::new(),
             disk_fault: false,
+            trouble: Trouble::default(),
             deeds: Vec::new(),
             deeds_acked: 0,
             backup: None,
@@ -122,6 +125,10 @@ impl World {
             last_cursor: None,
             given: 0,
         });
+        if self.opts.wrong_clocks && self.chance(50) {
+            let years = below(&mut self.rng, 80) as i64 - 40;
+            self.phones[index].wall_offset_ms += years * 31_556_952_000;
+        }
         self.start_phone(index);
         index
     }
@@ -139,9 +146,16 @@ impl World {
             ..ReplicaConfig::default()
         };
         let seed = self.seed32();
+        self.arm_phone(p);
         let phone = &mut self.phones[p];
-        let store = phone.medium.open(phone.device, &self.ledger).expect("a healthy disk opens");
-        let replica = Replica::open(store, phone.key.clone(), config, seed).expect("a store opens again");
+        let store = phone.medium.open(phone.device, &self.ledger).map_err(ReplicaError::from);
+        let opened = store.and_then(|store| Replica::open(store, phone.key.clone(), config, seed));
+        let replica = match opened {
+            Ok(replica) => replica,
+            Err(error) => return self.phone_start_failed(p, &error),
+        };
+        self.phone_started(p);
+        let phone = &mut self.phones[p];
         phone.replica = Some(replica);
         phone.life += 1;
         phone.wake_at = u64::MAX;
@@ -233,6 +247,7 @@ impl World {
             events.push(event);
         }
         let status = replica.status();
+        self.check_phone_bounds(p, &events);
         if status.pending == 0 {
             self.phones[p].deeds_acked = self.phones[p].deeds.len();
             self.check_synced(p);

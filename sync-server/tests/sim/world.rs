@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use crate::bounds::Marks;
 use crate::net::{Conn, ConnKeys, Direction, Tap};
 use crate::options::{Options, between, chance};
 use crate::phone::Phone;
@@ -139,7 +140,7 @@ pub(crate) struct Totals {
     pub(crate) edits: u64,
     pub(crate) items: u64,
     pub(crate) frames: u64,
-    pub(crate) faults: [u64; 14],
+    pub(crate) faults: [u64; 20],
     pub(crate) mismatches: u64,
     pub(crate) recoveries: u64,
     pub(crate) snapshots_made: u64,
@@ -151,6 +152,7 @@ pub(crate) struct Totals {
     pub(crate) cuts: [u64; 4],
     /// What devices that were out did, on each phone that was looked at for it.
     pub(crate) refused_deeds: u64,
+    pub(crate) marks: Marks,
     /// Commands of the model that were done, by kind, and that were refused where they were made.
     pub(crate) acts: [u64; 9],
     pub(crate) acts_refused: u64,
@@ -180,6 +182,8 @@ pub(crate) struct World {
     /// Faults are over: everything comes up, stays up and must converge.
     pub(crate) healing: bool,
     pub(crate) last_busy: u64,
+    /// All links are slow until then.
+    pub(crate) slow_until: u64,
     tracing: bool,
     trace: Sha256,
     same_time: u64,
@@ -206,6 +210,7 @@ impl World {
             totals: Totals::default(),
             healing: false,
             last_busy: 0,
+            slow_until: 0,
             tracing,
             trace: Sha256::new(),
             same_time: 0,
@@ -344,7 +349,10 @@ impl World {
     /// Gives a frame to a link.
     pub(crate) fn send(&mut self, conn: u64, up: bool, frame: Vec<u8>) {
         self.totals.frames += 1;
-        let latency = self.between(self.opts.latency) + frame.len() as u64 / 4;
+        let mut latency = self.between(self.opts.latency) + frame.len() as u64 / 4;
+        if self.now < self.slow_until {
+            latency += self.between((100_000, 6 * SECOND));
+        }
         let now = self.now;
         self.hash(if up { 1 } else { 2 }, &[conn], &frame);
         let Some(c) = self.conns.get_mut(&conn) else { return };
