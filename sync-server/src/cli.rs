@@ -74,6 +74,11 @@ enum LogFormat {
 
 /// The program, with the arguments of this process.
 pub fn main() -> ExitCode {
+    if cfg!(feature = "canary") {
+        start_logging(LogFormat::Text);
+        tracing::error!("this relay was built with bugs on purpose (feature `canary`): it does not start");
+        return ExitCode::from(EXIT_START);
+    }
     run(std::env::args_os())
 }
 

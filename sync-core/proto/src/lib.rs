@@ -5,6 +5,8 @@
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
+#[cfg(feature = "canary")]
+pub mod canary;
 pub mod channel;
 pub mod charter;
 pub mod codec;

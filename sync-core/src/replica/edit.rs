@@ -107,6 +107,10 @@ impl<S: Store> Replica<S> {
         let mut batch = Batch::default();
         let unsealed = Unsealed { seq, before, stands_for: None, raw: change.raw.clone() };
         self.put_unsealed(doc, &unsealed, &mut batch)?;
+        // Bug: the app hears that it is saved, and it is in memory until it becomes an item.
+        #[cfg(feature = "canary")]
+        let batch =
+            if dinh_proto::canary::is_planted("saved-before-commit") { Batch::default() } else { batch };
         batch.commit(&mut self.store)?;
         self.unsealed.entry(*doc).or_default().push(unsealed);
         Ok(())

@@ -300,7 +300,14 @@ impl<S: Store> Replica<S> {
             .sums
             .iter()
             .filter(|(space, _)| readable.contains(space) && !self.is_uncertain(space))
-            .partition(|(space, sum)| self.confirmed_sum(space) == *sum);
+            .partition(|(space, sum)| {
+                // Bug: the checksums are not compared.
+                #[cfg(feature = "canary")]
+                if dinh_proto::canary::is_planted("checksum-ignored") {
+                    return true;
+                }
+                self.confirmed_sum(space) == *sum
+            });
         let same: Vec<SpaceId> = same.into_iter().map(|(space, _)| space).collect();
         let mismatches: Vec<SpaceId> = mismatches.into_iter().map(|(space, _)| space).collect();
         let mut batch = Batch::default();
@@ -563,6 +570,16 @@ impl<S: Store> Replica<S> {
             let item = item.ok_or(StoreError::Corrupt("item of the outbox"))?;
             link.offered.insert(entry.id);
             link.session.put(entry.id, item.bytes().clone(), false);
+        }
+        // Bug: what was given to the connection is taken for what the relay has.
+        #[cfg(feature = "canary")]
+        if dinh_proto::canary::is_planted("outbox-trimmed-on-send") {
+            let sent = link.offered.clone();
+            let mut batch = Batch::default();
+            for id in &sent {
+                self.leave_outbox(id, &mut batch);
+            }
+            batch.commit(&mut self.store)?;
         }
         Ok(())
     }

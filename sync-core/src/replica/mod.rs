@@ -9,6 +9,8 @@
 
 mod apply;
 mod aside;
+#[cfg(feature = "test-util")]
+mod backlog;
 mod charter;
 mod documents;
 mod edit;
@@ -52,6 +54,8 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use crate::document::{HashPrefix, Path, Typing};
 use crate::gate::rights::Schema;
 use crate::store::{Store, StoreError, Table};
+#[cfg(feature = "test-util")]
+pub use backlog::Backlog;
 pub use charter::SpaceOptions;
 use documents::OpenDocument;
 pub use error::ReplicaError;

@@ -45,6 +45,13 @@ impl<S: Store> Replica<S> {
         let before: BTreeSet<SpaceId> = self.readable().into_iter().collect();
         let mut grant_seq = Seq(0);
         let mut bad = false;
+        // Bug: the cursor is on disk before the items are.
+        #[cfg(feature = "canary")]
+        if dinh_proto::canary::is_planted("cursor-before-store") {
+            let mut early = Batch::default();
+            self.move_cursor(items.scope, items.upto, &mut early);
+            early.commit(&mut self.store)?;
+        }
         for (seq, bytes) in items.items {
             let charter_records =
                 self.charters.values().map(dinh_proto::charter::Charter::len).sum::<usize>();
@@ -103,6 +110,11 @@ impl<S: Store> Replica<S> {
         let Some(link) = &self.link else { return };
         if self.cursor.is_none() {
             // Nothing was passed yet: everything is still ahead.
+            return;
+        }
+        // Bug: the past of a space that this device may read from now on is not asked for.
+        #[cfg(feature = "canary")]
+        if dinh_proto::canary::is_planted("backfill-skipped") {
             return;
         }
         // If the relay knew of the grant when it said welcome, it sends the space from the cursor on.
@@ -216,7 +228,12 @@ impl<S: Store> Replica<S> {
         };
         let chain = header.chain();
         let is_taken = self.held.get(&chain).is_some_and(|h| h.contains(n));
-        if is_taken && self.received_item(&chain, n, batch)?.is_some_and(|held| held.id() == item.id()) {
+        let is_here =
+            is_taken && self.received_item(&chain, n, batch)?.is_some_and(|held| held.id() == item.id());
+        // Bug: what is here already is stored and counted once more.
+        #[cfg(feature = "canary")]
+        let is_here = is_here && !dinh_proto::canary::is_planted("double-apply");
+        if is_here {
             return Ok(Verdict::Have);
         }
         // What follows another copy's item waits with it.
@@ -225,6 +242,10 @@ impl<S: Store> Replica<S> {
             return Ok(Verdict::Fork(item));
         }
         let misfits = self.misfits(&item, batch)?;
+        // Bug: whether it fits to what is before and after it in its chain is not looked at.
+        #[cfg(feature = "canary")]
+        let misfits =
+            if dinh_proto::canary::is_planted("phone-skips-chain-check") { Vec::new() } else { misfits };
         let log_decides = match misfits.first() {
             Some(first) if source == Source::Relay => self.carried_from(&chain, *first, batch)?,
             _ => None,

@@ -5,8 +5,6 @@
 //! driver ([`Effect::Append`]), and is acknowledged and delivered only after [`Hub::handle_appended`].
 
 mod admit;
-#[cfg(feature = "canary")]
-mod canary;
 mod deliver;
 mod peer;
 mod quota;
@@ -35,7 +33,7 @@ use crate::log::{EpochHistory, IndexEntry};
 use peer::{OpenPut, Peer, QueuedPut, Reconcile};
 pub use quota::{Limit, Quotas};
 use space::Space;
-pub use stats::HubStats;
+pub use stats::{HubStats, Queues};
 use tail::Tail;
 
 /// A connection, numbered by the driver and never used twice.
@@ -219,6 +217,16 @@ impl Hub {
         }
     }
 
+    /// How much waits for the connection that has most of it: looks at all connections.
+    pub fn longest_queues(&self) -> Queues {
+        let most = |f: fn(&Peer) -> usize| self.peers.values().map(f).max().unwrap_or_default();
+        Queues {
+            outgoing_bytes: most(|p| p.session.outgoing_bytes()),
+            puts: most(|p| p.puts.len()),
+            wanted: most(|p| p.wanted.len()),
+        }
+    }
+
     /// The last durable place.
     pub fn durable_head(&self) -> Seq {
         self.durable
@@ -397,11 +405,21 @@ impl Hub {
         }
         connections.insert(id);
         let reconcile = hello.cursor.is_some_and(|c| !self.epochs.is_valid(c, self.durable));
+        // Bug: a cursor of another epoch is taken for one of this if the log is long enough.
+        #[cfg(feature = "canary")]
+        let reconcile = reconcile
+            && !(dinh_proto::canary::is_planted("stale-epoch-accepted")
+                && hello.cursor.is_some_and(|c| c.seq <= self.durable));
         let known = self.members.contains_key(&device);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.device = Some(device);
         peer.cursor = match hello.cursor {
             Some(_) if reconcile => self.durable,
+            // Bug: it goes on one item too far.
+            #[cfg(feature = "canary")]
+            Some(cursor) if dinh_proto::canary::is_planted("resume-from-wrong-seq") => {
+                Seq(cursor.seq.0 + 1).min(self.durable)
+            }
             Some(cursor) => cursor.seq,
             None => Seq(0),
         };
@@ -435,6 +453,15 @@ impl Hub {
         let branches = self.members.get(&device).into_iter().flatten();
         let readable: BTreeSet<SpaceId> =
             branches.filter_map(|b| self.branches.get(b)).flat_map(|c| c.readable(&device)).collect();
+        // Bug: a member gets every space of its branch.
+        #[cfg(feature = "canary")]
+        let readable = if dinh_proto::canary::is_planted("fan-out-unchecked") {
+            let branches = self.members.get(&device).into_iter().flatten();
+            let all = branches.filter_map(|b| Some((b, self.branches.get(b)?)));
+            all.flat_map(|(b, c)| c.spaces().keys().chain([b]).copied()).collect()
+        } else {
+            readable
+        };
         if !readable.is_empty() && peer.spaces.is_empty() && !peer.owes_caught_up {
             // It was unknown so far: its cursor stood still, and everything is ahead of it.
             peer.owes_caught_up = true;

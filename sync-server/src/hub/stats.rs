@@ -51,6 +51,17 @@ pub struct HubStats {
     pub closes: BTreeMap<CloseCode, u64>,
 }
 
+/// The longest queues of connections; each number may be another connection's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// Bytes that wait for the socket.
+    pub outgoing_bytes: usize,
+    /// Items that were put and are not judged.
+    pub puts: usize,
+    /// Items that were asked for and are not sent.
+    pub wanted: usize,
+}
+
 impl HubStats {
     pub(super) fn count_reject(&mut self, code: RejectCode) {
         *self.rejects.entry(code).or_default() += 1;

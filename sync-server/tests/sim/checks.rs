@@ -11,8 +11,9 @@ use dinh_proto::codec::Reader;
 use dinh_proto::ids::{DocId, ItemId, Seq, SpaceId};
 use dinh_proto::item::{Item, Kind, RawItem, SpaceSum};
 
+use crate::model::names;
 use crate::net::Said;
-use crate::truth::{Must, What};
+use crate::truth::What;
 use crate::world::{SECOND, World};
 
 /// Everything must have converged this long after the last fault.
@@ -20,7 +21,8 @@ const HEAL_WITHIN: u64 = 1_800 * SECOND;
 
 impl World {
     /// Every frame: durability and privacy.
-    pub(crate) fn check_said(&mut self, p: usize, said: &Said) {
+    pub(crate) fn check_said(&mut self, conn: u64, p: usize, said: &Said) {
+        self.check_privacy(conn, p, said);
         for (id, seq) in &said.acked {
             let snapshot = self.is_snapshot(id);
             let durable = self.truth.logged.get(id) == Some(seq);
@@ -67,6 +69,7 @@ impl World {
         }
         let lost = self.truth.log.len() - found.len();
         assert_eq!(lost, 0, "durability: the relay lost the last {lost} items of its log");
+        self.served_anew();
     }
 
     /// No local loss: after a start everything that this phone wrote is in its documents.
@@ -77,7 +80,21 @@ impl World {
 
     /// The deeds are visible in this phone's documents.
     fn check_deeds(&mut self, p: usize, deeds: &[usize], when: &str) {
-        let mut docs: BTreeMap<DocId, Value> = BTreeMap::new();
+        let due: Vec<usize> = deeds.iter().copied().filter(|i| self.is_due(&self.truth.deeds[*i])).collect();
+        // A phone whose disk is full may die of being looked at.
+        let Some(lacking) = self.lacking(p, &due) else { return };
+        if let Some(deed) = lacking.first().map(|i| &self.truth.deeds[*i]) {
+            let value = deed
+                .what
+                .doc()
+                .and_then(|doc| self.phones[p].replica.as_mut()?.view(&doc, |v| v.get(&path![])).ok());
+            let deed = deed.clone();
+            panic!("phone {p} {when} lacks what phone {} did: {:?}\n{value:?}", deed.phone, deed.what);
+        }
+    }
+
+    /// Which of these deeds cannot be seen on this phone. `None` if the phone dies of being looked at.
+    pub(crate) fn lacking(&mut self, p: usize, deeds: &[usize]) -> Option<Vec<usize>> {
         let deleted: BTreeSet<usize> = self
             .truth
             .deeds
@@ -87,38 +104,55 @@ impl World {
                 _ => None,
             })
             .collect();
+        let named: BTreeSet<DocId> = deeds.iter().filter_map(|i| self.truth.deeds[*i].what.doc()).collect();
+        let mut docs: BTreeMap<DocId, Value> = BTreeMap::new();
+        for doc in named {
+            let value = self.call(p, |r, _| r.view(&doc, |v| v.get(&path![])))?;
+            docs.insert(doc, value.ok().flatten().unwrap_or(Value::Null));
+        }
+        let seen: BTreeMap<DocId, Seen<'_>> = docs
+            .iter()
+            .map(|(doc, value)| (*doc, Seen::of(value, self.truth.papers_docs.contains(doc))))
+            .collect();
+        let seen = |doc: &DocId| &seen[doc];
+        let charter = self.phones[p].replica.as_ref()?.charters().get(&self.truth.branch);
+        let mut lacking = Vec::new();
         for index in deeds {
-            let deed = self.truth.deeds[*index].clone();
-            if deed.must != Must::Yes {
-                continue;
-            }
-            let lost = || format!("phone {p} {when} lacks what phone {} did: {:?}", deed.phone, deed.what);
-            if let Some(doc) = deed.what.doc()
-                && !docs.contains_key(&doc)
-            {
-                let value = self.call(p, |r, _| r.view(&doc, |v| v.get(&path![])));
-                let value = value.unwrap_or_else(|| panic!("{}", lost()));
-                let value = value.unwrap_or_else(|e| panic!("{}: {e}", lost()));
-                docs.insert(doc, value.unwrap_or(Value::Null));
-            }
-            let seen = |doc: &DocId| Seen::of(&docs[doc]);
-            match &deed.what {
-                What::Key { .. } if deleted.contains(index) => {}
-                What::Key { doc, token } => assert!(seen(doc).keys.contains(token.as_str()), "{}", lost()),
-                What::Delete { doc, of } => {
-                    let What::Key { token, .. } = &self.truth.deeds[*of].what else { continue };
-                    assert!(!seen(doc).keys.contains(token.as_str()), "{}", lost());
+            let what = &self.truth.deeds[*index].what;
+            let is_there = match what {
+                What::Key { .. } if deleted.contains(index) => true,
+                What::Key { doc, token } => seen(doc).keys.contains(token.as_str()),
+                What::Delete { doc, of } => match &self.truth.deeds[*of].what {
+                    What::Key { token, .. } => !seen(doc).keys.contains(token.as_str()),
+                    _ => true,
+                },
+                What::Entry { doc, token } => seen(doc).entries.contains(token.as_str()),
+                What::Word { doc, token } => seen(doc).words.contains(token.as_str()),
+                What::Document { doc } => {
+                    charter.is_some_and(|c| c.documents().contains_key(doc)) && seen(doc).is_made
                 }
-                What::Entry { doc, token } => {
-                    assert!(seen(doc).entries.contains(token.as_str()), "{}", lost());
+                What::Space { space } => charter.is_some_and(|c| c.spaces().contains_key(space)),
+                What::Grant { space, member } => charter.is_some_and(|c| {
+                    c.spaces().get(space).is_some_and(|s| s.everyone || s.members.contains(member))
+                }),
+                What::Removal { device } => charter.is_some_and(|c| c.removed().contains_key(device)),
+                What::Paper { doc } => charter.is_some_and(|c| c.documents().contains_key(doc)),
+                What::Act { doc, id } => seen(doc).names.contains(id.as_str()),
+                What::Ballot { doc, question, member } => {
+                    let at = ["ballots", question, &member.to_string()].map(str::to_owned);
+                    at.iter()
+                        .try_fold(&docs[doc], |value, key| match value {
+                            Value::Map(map) => map.get(key),
+                            _ => None,
+                        })
+                        .is_some()
                 }
-                What::Word { doc, token } => {
-                    assert!(seen(doc).words.contains(token.as_str()), "{}\n{:?}", lost(), docs[doc]);
-                }
-                What::Document { doc } => assert!(seen(doc).is_made, "{}", lost()),
-                What::Space { .. } | What::Grant { .. } => {}
+            };
+            if !is_there {
+                lacking.push(*index);
             }
         }
+        Some(lacking)
     }
 
     /// Everybody is live, has nothing to send, and readers of a document have the same.
@@ -128,10 +162,16 @@ impl World {
         }
         let mut tag = None;
         let mut readable_by: Vec<BTreeSet<SpaceId>> = Vec::new();
-        for phone in &self.phones {
+        for (p, phone) in self.phones.iter().enumerate() {
+            if self.is_out(p) {
+                readable_by.push(BTreeSet::new());
+                continue;
+            }
             let Some(replica) = &phone.replica else { return false };
             let status = replica.status();
-            if status.link != LinkState::Live || status.pending != 0 {
+            // What somebody wrote who may not even read there any more stays with it; its store says what that is.
+            let stuck = self.truth.cut.iter().any(|(device, _)| *device == phone.device);
+            if status.link != LinkState::Live || (status.pending != 0 && !stuck) {
                 return false;
             }
             let Some(charter) = replica.charters().get(&self.truth.branch) else { return false };
@@ -176,7 +216,7 @@ impl World {
             self.describe()
         );
         assert!(self.has_converged(), "it had converged, and then diverged\n{}", self.describe());
-        if self.opts.faults.clock_jump > 0 {
+        if self.opts.faults.clock_jump > 0 || self.opts.wrong_clocks {
             // Whose clock jumped draws new keys for old ones, by its clock, when it comes back.
             self.reconnect_everybody();
             self.run_for(60 * SECOND);
@@ -189,6 +229,7 @@ impl World {
         self.check_documents(&charter);
         self.check_holdings();
         self.check_stores(&charter);
+        self.check_checksums_idle();
         self.totals.virtual_us = self.now;
         self.totals.items = self.truth.log.len() as u64;
     }
@@ -236,22 +277,24 @@ impl World {
     }
 
     fn check_documents(&mut self, charter: &Charter) {
-        for phone in &self.phones {
-            assert!(charter.devices().contains_key(&phone.device), "a phone is not in the charter");
+        for (p, phone) in self.phones.iter().enumerate() {
+            let known = charter.devices().contains_key(&phone.device);
+            assert!(known || self.is_out(p), "phone {p} is not in the charter");
         }
-        for deed in self.truth.deeds.iter().filter(|d| d.must == Must::Yes) {
+        for deed in self.truth.deeds.iter().filter(|d| self.is_due(d)) {
             let kept = match &deed.what {
                 What::Space { space } => charter.spaces().contains_key(space),
                 What::Grant { space, member } => {
                     charter.spaces().get(space).is_some_and(|s| s.members.contains(member) || s.everyone)
                 }
                 What::Document { doc } => charter.documents().contains_key(doc),
+                What::Removal { device } => charter.removed().contains_key(device),
                 _ => true,
             };
             assert!(kept, "what phone {} did is not in the charter: {:?}", deed.phone, deed.what);
         }
         let all: Vec<usize> = (0..self.truth.deeds.len()).collect();
-        for p in 0..self.phones.len() {
+        for p in (0..self.phones.len()).filter(|p| !self.is_out(*p)).collect::<Vec<_>>() {
             let device = self.phones[p].device;
             let readable: BTreeSet<DocId> = charter
                 .documents()
@@ -265,12 +308,22 @@ impl World {
                 .filter(|i| self.truth.deeds[*i].what.doc().is_some_and(|d| readable.contains(&d)))
                 .collect();
             self.check_deeds(p, &mine, "at the end");
+            self.check_nothing_of_who_was_out(p, &readable);
             for doc in readable {
                 let waiting = self.call(p, |r, _| r.waiting_runs(&doc));
                 assert!(matches!(waiting, Some(Ok(0))), "phone {p}: runs of {doc} wait for ever");
             }
         }
         self.check_equal_values(charter);
+        let minutes = self.truth.papers.map(|papers| papers.minutes);
+        let readers = (0..self.phones.len()).filter(|p| !self.is_out(*p));
+        let readers: Vec<usize> = readers
+            .filter(|p| {
+                let entry = minutes.and_then(|doc| charter.documents().get(&doc));
+                entry.is_some_and(|d| charter.can_read(&self.phones[*p].device, &d.space))
+            })
+            .collect();
+        self.check_papers(&readers);
     }
 
     fn check_equal_values(&mut self, charter: &Charter) {
@@ -329,10 +382,20 @@ impl World {
                     .expect("the store reads");
                 rows
             };
-            for table in [Table::Outbox, Table::Unsealed, Table::Parked, Table::Backfills] {
+            if self.is_out(p) {
+                continue;
+            }
+            let device = self.phones[p].device;
+            for (key, _) in rows(Table::Unsealed) {
+                let doc = DocId(key[..16].try_into().expect("a document"));
+                let space = self.space_of(&doc);
+                let readable = space.is_none_or(|space| charter.can_read(&device, &space));
+                assert!(!readable, "phone {p}: changes of {doc}, which it reads, are in no item");
+            }
+            for table in [Table::Outbox, Table::Parked, Table::Backfills] {
                 assert_eq!(rows(table).len(), 0, "phone {p}: something is left in {}", table.name());
             }
-            if !self.phones[p].may_fork && !self.phones.iter().any(|other| other.may_fork) {
+            if !self.phones.iter().any(|other| other.may_fork) && self.truth.cut.is_empty() {
                 assert_eq!(rows(Table::Quarantine).len(), 0, "phone {p}: something is in quarantine");
             }
             let mut mine: BTreeMap<SpaceId, SpaceSum> = BTreeMap::new();
@@ -368,17 +431,23 @@ impl World {
 }
 
 /// A document's content as the deeds name it.
+#[derive(Default)]
 struct Seen<'a> {
     keys: BTreeSet<&'a str>,
     entries: BTreeSet<&'a str>,
     words: BTreeSet<&'a str>,
     is_made: bool,
+    /// Of a document of the model.
+    names: BTreeSet<String>,
 }
 
 impl<'a> Seen<'a> {
-    fn of(value: &'a Value) -> Self {
-        let mut seen =
-            Self { keys: BTreeSet::new(), entries: BTreeSet::new(), words: BTreeSet::new(), is_made: false };
+    fn of(value: &'a Value, of_model: bool) -> Self {
+        let mut seen = Self::default();
+        if of_model {
+            names(value, &mut seen.names);
+            return seen;
+        }
         let Value::Map(root) = value else { return seen };
         if let Some(Value::Map(notes)) = root.get("notes") {
             seen.keys.extend(notes.keys().map(String::as_str));

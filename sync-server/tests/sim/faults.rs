@@ -8,8 +8,9 @@ use crate::options::below;
 use crate::spy::Medium;
 use crate::world::{Happening, SECOND, World};
 
-/// Names of the faults, in the order of [`Faults::weights`](crate::options::Faults::weights).
-pub(crate) const NAMES: [&str; 14] = [
+/// Names of the faults, in the order of [`Faults::weights`](crate::options::Faults::weights); the last two happen when
+/// processes start.
+pub(crate) const NAMES: [&str; 20] = [
     "link breaks",
     "half-open links",
     "clogs",
@@ -24,6 +25,12 @@ pub(crate) const NAMES: [&str; 14] = [
     "relay disk errors",
     "relay restores",
     "slow disk",
+    "relay disks full",
+    "phone disks full",
+    "stalls",
+    "slow links",
+    "relays killed while they start",
+    "phones killed while they start",
 ];
 
 impl World {
@@ -63,6 +70,13 @@ impl World {
             10 => self.kill_and_restart_relay(),
             11 => self.break_relay_disk(),
             12 => self.restore_or_copy_relay(),
+            14 => self.fill_relay_disk(),
+            15 => self.running_phone().is_some_and(|p| self.fill_phone_disk(p)),
+            16 => self.some_conn().map(|c| self.stall(c)).is_some(),
+            17 => {
+                self.slow_links();
+                true
+            }
             _ => {
                 self.relay.slow = true;
                 let span = self.between((SECOND, 30 * SECOND));
@@ -228,6 +242,7 @@ impl World {
         self.relay.slow = false;
         self.relay.disk.heal();
         self.relay.disk_fault = false;
+        self.slow_until = 0;
         self.start_relay();
         for p in 0..self.phones.len() {
             if let Medium::Disk(disk) = &self.phones[p].medium {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use dinh_proto::channel::{Binding, Channel};
 use dinh_proto::error::SessionError;
-use dinh_proto::ids::{DeviceId, ItemId, Seq};
-use dinh_proto::item::RawItem;
+use dinh_proto::ids::{DeviceId, ItemId, Seq, SpaceId};
+use dinh_proto::item::{Kind, RawItem};
 use dinh_proto::keys::{DeviceKey, RelayKey};
 use dinh_proto::limits;
 use dinh_proto::wire::{Message, MessageReader, Scope};
@@ -62,8 +62,14 @@ pub(crate) struct Direction {
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     pub(crate) acked: Vec<(ItemId, Seq)>,
+    /// Of these, the ones that the relay took from this device.
+    pub(crate) taken: Vec<(ItemId, Seq)>,
+    /// Spaces that the relay said something else about, what, and how many bytes.
+    pub(crate) told: Vec<(SpaceId, &'static str, usize)>,
     /// Items that the relay gave, with their spaces.
     pub(crate) given: Vec<RawItem>,
+    /// Of these, runs and records in the order of the log.
+    pub(crate) passed: Vec<(Seq, ItemId)>,
     /// Something other than keep-alives and credit.
     pub(crate) busy: bool,
     pub(crate) names: Vec<String>,
@@ -157,18 +163,26 @@ impl Tap {
                         assert!(items.upto >= self.cursor, "the cursor of {:?} went back", self.device);
                         self.cursor = items.upto;
                     }
-                    for (_, bytes) in items.items {
-                        said.given.push(RawItem::parse(bytes).expect("the relay gives well-formed items"));
+                    for (seq, bytes) in items.items {
+                        let item = RawItem::parse(bytes).expect("the relay gives well-formed items");
+                        if items.scope == Scope::Log && item.header().kind != Kind::Snapshot {
+                            said.passed.push((seq, item.id()));
+                        }
+                        said.given.push(item);
                     }
                 }
                 Message::CaughtUp(m) => {
                     assert!(m.seq >= self.cursor, "the cursor of {:?} went back", self.device);
                     self.cursor = m.seq;
+                    said.told.extend(m.sums.iter().map(|(space, _)| (*space, "a checksum", 32)));
                 }
+                Message::Have(m) => said.told.push((m.space, "a list of what is there", len)),
+                Message::Ephemeral(m) => said.told.push((m.space, "presence", len)),
                 Message::Ack(ack) => {
                     for (number, seq) in ack.puts {
                         let id = self.unanswered.remove(&number).expect("an ack answers a put");
                         said.acked.push((id, seq));
+                        said.taken.push((id, seq));
                     }
                 }
                 Message::Reject(reject) => {

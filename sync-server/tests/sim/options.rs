@@ -52,6 +52,14 @@ pub(crate) struct Options {
     pub(crate) snapshot_min: usize,
     pub(crate) open_bytes_max: usize,
     pub(crate) events_max: usize,
+    /// A hostile hand has the key of a phone: see `hostile.rs`.
+    pub(crate) hostile: bool,
+    /// Of a hundred things that people do, so many change who may do what.
+    pub(crate) removals: u64,
+    /// People write minutes, resolutions, votes and feedback with the commands of the model.
+    pub(crate) model: bool,
+    /// Some phones' clocks are years wrong from the beginning.
+    pub(crate) wrong_clocks: bool,
     pub(crate) faults: Faults,
 }
 
@@ -72,6 +80,13 @@ pub(crate) struct Faults {
     pub(crate) relay_disk: u64,
     pub(crate) relay_restore: u64,
     pub(crate) slow_fsync: u64,
+    pub(crate) relay_full: u64,
+    pub(crate) phone_full: u64,
+    pub(crate) stall: u64,
+    pub(crate) slow_links: u64,
+    /// These happen when a process starts.
+    pub(crate) relay_start: u64,
+    pub(crate) phone_start: u64,
 }
 
 impl Faults {
@@ -79,7 +94,7 @@ impl Faults {
         self.weights().iter().sum()
     }
 
-    pub(crate) fn weights(&self) -> [u64; 14] {
+    pub(crate) fn weights(&self) -> [u64; 18] {
         [
             self.link_break,
             self.half_open,
@@ -95,6 +110,10 @@ impl Faults {
             self.relay_disk,
             self.relay_restore,
             self.slow_fsync,
+            self.relay_full,
+            self.phone_full,
+            self.stall,
+            self.slow_links,
         ]
     }
 }
@@ -120,6 +139,10 @@ impl Options {
             snapshot_min: 1 << 20,
             open_bytes_max: 16 << 20,
             events_max: 4_096,
+            hostile: false,
+            removals: 0,
+            model: false,
+            wrong_clocks: false,
             faults: Faults::default(),
         }
     }
@@ -170,7 +193,29 @@ impl Options {
             snapshot_min: [600, 4_000, 1 << 20][below(rng, 3) as usize],
             open_bytes_max: if chance(rng, 30) { 1 } else { 16 << 20 },
             events_max: if chance(rng, 20) { 3 } else { 4_096 },
+            hostile: false,
+            removals: 0,
+            model: false,
+            wrong_clocks: false,
             faults,
         }
+    }
+
+    /// What was thought of later: drawn last, so that seeds that found something before stay what they were.
+    pub(crate) fn draw_more(&mut self, rng: &mut ChaCha8Rng) {
+        if chance(rng, 40) {
+            self.removals = between(rng, 2, 8);
+            self.phones_max += 2;
+        }
+        self.model = chance(rng, 30);
+        self.wrong_clocks = chance(rng, 20);
+        let mut switch =
+            |percent: u64, most: u64| if chance(rng, percent) { between(rng, 1, most) } else { 0 };
+        self.faults.relay_full = switch(20, 3);
+        self.faults.phone_full = switch(20, 4);
+        self.faults.stall = switch(30, 4);
+        self.faults.slow_links = switch(30, 4);
+        self.faults.relay_start = switch(30, 1);
+        self.faults.phone_start = switch(30, 1);
     }
 }

@@ -12,6 +12,7 @@ use dinh_server::log::{LogError, RedbLog};
 use rand_chacha::rand_core::RngCore;
 
 use crate::net::relay_key;
+use crate::starts::Trouble;
 use crate::world::{Happening, SECOND, World};
 use crate::{hub_conn, hub_peer};
 
@@ -24,6 +25,7 @@ pub(crate) struct Relay {
     /// The next errors of the disk are meant.
     pub(crate) disk_fault: bool,
     pub(crate) copy: Option<Vec<u8>>,
+    pub(crate) trouble: Trouble,
 }
 
 /// A running relay.
@@ -47,6 +49,7 @@ impl Relay {
             slow: false,
             disk_fault: false,
             copy: None,
+            trouble: Trouble::default(),
         }
     }
 }
@@ -60,7 +63,12 @@ impl World {
         let mut epoch = LogEpoch::default();
         self.rng.fill_bytes(&mut epoch.0);
         let seed = self.seed32();
-        let log = RedbLog::with_backend(self.relay.disk.file(), epoch).expect("a healthy log opens");
+        self.arm_relay();
+        let log = match RedbLog::with_backend(self.relay.disk.file(), epoch) {
+            Ok(log) => log,
+            Err(error) => return self.relay_start_failed(&error),
+        };
+        self.relay_started();
         let mut hub = Hub::new(HubConfig::default(), relay_key(), log.epochs().clone(), log.head(), seed);
         let mut charter = Vec::new();
         let mut found = Vec::new();
@@ -107,9 +115,19 @@ impl World {
 
     /// After anything: does what the hub asks for.
     pub(crate) fn pump_relay(&mut self) {
+        let mut effects = VecDeque::new();
         loop {
             let Some(node) = &mut self.relay.node else { return };
-            let Some(effect) = node.hub.poll_effect() else { break };
+            // What the relay takes is known before anything that follows from it is said.
+            let new: Vec<Effect> = std::iter::from_fn(|| node.hub.poll_effect()).collect();
+            for effect in new {
+                if let Effect::Append { items, .. } = &effect {
+                    self.taken(items);
+                }
+                effects.push_back(effect);
+            }
+            let Some(node) = &mut self.relay.node else { return };
+            let Some(effect) = effects.pop_front() else { break };
             let life = self.relay.life;
             match effect {
                 Effect::Verify { token, items } => {
@@ -130,6 +148,7 @@ impl World {
                 Effect::Close { peer } => self.close_relay_end(hub_conn(peer)),
             }
         }
+        self.check_relay_bounds();
         let Some(node) = &self.relay.node else { return };
         let Some(at) = node.hub.poll_timeout() else { return };
         let at = at.0.max(self.now);

@@ -21,7 +21,7 @@ use crate::world::{SECOND, World};
 type Story = fn(bool);
 
 /// Name and story.
-pub(crate) const ALL: [(&str, Story); 11] = [
+pub(crate) const ALL: [(&str, Story); 12] = [
     ("two phones, nothing fails", two_phones),
     ("a reconnect in the middle of a backlog goes on where it was", backlog),
     ("a relay restored from an older copy gets everything back", restored_relay),
@@ -31,6 +31,7 @@ pub(crate) const ALL: [(&str, Story); 11] = [
     ("a bad snapshot is dropped and the runs are fetched", bad_snapshot),
     ("a space granted to a live device", granted_live),
     ("a space granted to a device that is away", granted_away),
+    ("a device is removed while it and others write", removed_in_flight),
     ("a relay killed between append and ack", killed_before_ack),
     ("an edit and a power cut", power_cut),
 ];
@@ -335,6 +336,43 @@ fn granted_away(tracing: bool) {
     world.settle();
     world.finish();
     assert_eq!(world.totals.mismatches, 0);
+}
+
+/// 1 writes what the remover has seen, what only 2 has and builds on, and what nobody has; and writes on when it is out.
+fn removed_in_flight(tracing: bool) {
+    let (mut world, doc) = calm(tracing, |o| {
+        o.phones = 4;
+        o.members = 4;
+        o.phones_max = 5;
+    });
+    world.settle();
+    world.write(1, doc, 3);
+    world.settle();
+    world.cut(0);
+    world.write(1, doc, 2);
+    world.settle_but(0);
+    world.write(2, doc, 2);
+    world.cut(3);
+    world.write(3, doc, 2);
+    world.cut(1);
+    world.write(1, doc, 2);
+    let device = world.phones[1].device;
+    world.remove_device(0, device);
+    world.write(0, doc, 2);
+    world.online(0);
+    world.run_for(60 * SECOND);
+    assert!(world.is_out_for_good(1), "the removal is in the log");
+    world.write(1, doc, 2);
+    world.online(1);
+    world.write(1, doc, 2);
+    world.run_for(60 * SECOND);
+    world.online(3);
+    world.settle();
+    world.join(member(1), Role::Member).expect("the secretary is there");
+    world.settle();
+    world.finish();
+    assert_eq!(world.totals.cuts, [1, 0, 0, 0]);
+    assert_eq!(world.totals.refused_deeds, 4 * 4, "four words on four phones");
 }
 
 fn killed_before_ack(tracing: bool) {

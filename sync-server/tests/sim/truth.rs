@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dinh_proto::ids::{DocId, ItemId, MemberId, Seq, SpaceId};
+use crate::model::{Papers, Sealed};
+use dinh_proto::ids::{DeviceId, DocId, ItemId, MemberId, Seq, SpaceId};
 
 /// Something that a phone did. Each leaves a trace in the final state that nothing else leaves.
 #[derive(Debug, Clone)]
@@ -17,8 +18,11 @@ pub(crate) struct Deed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Must {
     Yes,
-    /// The process died in the middle of it, or it was only on a disk that was lost.
+    /// The process died in the middle of it, or it was only on a disk that was lost, or its author lost the right to it
+    /// and who took that had not seen it.
     Maybe,
+    /// Its author was out, and so nobody can have built on it: it must not be seen.
+    Not,
 }
 
 #[derive(Debug, Clone)]
@@ -37,6 +41,14 @@ pub(crate) enum What {
     Space { space: SpaceId },
     /// A right to read.
     Grant { space: SpaceId, member: MemberId },
+    /// A device was put out.
+    Removal { device: DeviceId },
+    /// A document of the model.
+    Paper { doc: DocId },
+    /// Something in a document of the model, which names it by this id.
+    Act { doc: DocId, id: String },
+    /// A ballot; the last of this member's phones decides what it is.
+    Ballot { doc: DocId, question: String, member: MemberId },
 }
 
 impl What {
@@ -46,8 +58,11 @@ impl What {
             | Self::Delete { doc, .. }
             | Self::Entry { doc, .. }
             | Self::Word { doc, .. }
+            | Self::Paper { doc }
+            | Self::Act { doc, .. }
+            | Self::Ballot { doc, .. }
             | Self::Document { doc } => Some(*doc),
-            Self::Space { .. } | Self::Grant { .. } => None,
+            Self::Space { .. } | Self::Grant { .. } | Self::Removal { .. } => None,
         }
     }
 }
@@ -59,7 +74,10 @@ pub(crate) struct SpaceInfo {
     pub(crate) everyone: bool,
     /// Whose devices may grant.
     pub(crate) creator: MemberId,
+    /// All who were ever let in.
     pub(crate) members: BTreeSet<MemberId>,
+    /// Who was let in when it was made.
+    pub(crate) first: BTreeSet<MemberId>,
 }
 
 /// See the module.
@@ -76,6 +94,19 @@ pub(crate) struct Truth {
     pub(crate) restored: bool,
     /// Items that a phone was told are durable.
     pub(crate) acked: BTreeSet<ItemId>,
+    /// Items that were durable at some time.
+    pub(crate) ever_logged: BTreeSet<ItemId>,
+    /// Devices that somebody took a right from: all of it, or to a space.
+    pub(crate) cut: BTreeSet<(DeviceId, Option<SpaceId>)>,
+    /// The documents of the model, if people write in them.
+    pub(crate) papers: Option<Papers>,
+    pub(crate) papers_docs: BTreeSet<DocId>,
+    /// What was sealed, by the hash of the seal.
+    pub(crate) sealed: BTreeMap<String, Sealed>,
+    /// A phone died while it sealed: there may be one more.
+    pub(crate) seal_unsure: bool,
+    /// Readers who were taken off a space at some time.
+    pub(crate) revoked: BTreeSet<(SpaceId, MemberId)>,
 }
 
 impl Truth {
@@ -87,6 +118,7 @@ impl Truth {
     pub(crate) fn append(&mut self, seq: Seq, id: ItemId) {
         self.log.insert(seq.0, id);
         self.logged.insert(id, seq);
+        self.ever_logged.insert(id);
     }
 
     /// An older copy of the log was put back.

@@ -1,5 +1,7 @@
 //! What people do.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use dinh_core::document::{EditError, Path, Value};
 use dinh_core::path;
@@ -48,6 +50,9 @@ impl World {
         self.create_space(secretary, Audience::Everyone);
         let space = self.truth.spaces[0].id;
         self.create_document(secretary, space);
+        if self.opts.model {
+            self.found_papers();
+        }
         for p in 1..self.opts.phones {
             let role =
                 if self.opts.reader && p + 1 == self.opts.phones { Role::Reader } else { Role::Member };
@@ -98,6 +103,16 @@ impl World {
         let gap = self.between((1, self.opts.action_gap));
         self.after(gap, Happening::Act);
         let Some(p) = self.running_phone().filter(|p| !self.phones[*p].suspended) else { return };
+        if self.opts.hostile && self.chance(12) {
+            self.act_hostile(p);
+        }
+        if self.opts.removals > 0 && self.chance(self.opts.removals) {
+            return self.change_membership(p);
+        }
+        if self.opts.model && self.chance(70) {
+            self.paper_act(p);
+            return self.pump_phone(p);
+        }
         let dice = below(&mut self.rng, 100);
         match dice {
             0..=74 => self.edit_something(p),
@@ -114,10 +129,12 @@ impl World {
 
     fn some_doc(&mut self) -> Option<DocId> {
         let i = below(&mut self.rng, self.truth.docs.len() as u64) as usize;
-        self.truth.docs.get(i).map(|(doc, _)| *doc)
+        let doc = self.truth.docs.get(i).map(|(doc, _)| *doc);
+        doc.filter(|doc| !self.truth.papers_docs.contains(doc))
     }
 
-    fn deed(&mut self, p: usize, what: What, must: Must) -> usize {
+    pub(crate) fn deed(&mut self, p: usize, what: What, must: Must) -> usize {
+        let must = self.must_of(p, &what, must);
         let index = self.truth.deeds.len();
         self.truth.deeds.push(Deed { what, must, phone: p });
         if must == Must::Yes {
@@ -288,13 +305,14 @@ impl World {
             Err(error) => panic!("phone {p}: create_space: {error}"),
         };
         self.say(|| format!("phone {p}: space {space:?} for {audience:?}"));
-        let members = match &audience {
+        let members: BTreeSet<MemberId> = match &audience {
             Audience::Everyone => Default::default(),
             Audience::Members(members) => members.iter().copied().collect(),
         };
+        let first = members.clone();
         let everyone = audience == Audience::Everyone;
         let creator = self.phones[p].member;
-        self.truth.spaces.push(SpaceInfo { id: space, everyone, creator, members });
+        self.truth.spaces.push(SpaceInfo { id: space, everyone, creator, members, first });
         self.deed(p, What::Space { space }, Must::Yes);
         Some(space)
     }
@@ -320,7 +338,9 @@ impl World {
             }
             Some(Ok(())) => {
                 self.say(|| format!("phone {p}: {space:?} granted to {to:?}"));
-                self.deed(p, What::Grant { space, member: to }, Must::Yes);
+                // Somebody who does not know of it yet, or who ranks higher, may have taken it away.
+                let must = if self.truth.revoked.contains(&(space, to)) { Must::Maybe } else { Must::Yes };
+                self.deed(p, What::Grant { space, member: to }, must);
             }
             Some(Err(ReplicaError::UnknownSpace(_) | ReplicaError::NotAuthorised(_))) => {}
             Some(Err(error)) => panic!("phone {p}: grant: {error}"),
@@ -355,7 +375,7 @@ impl World {
 }
 
 /// Where a word can be put in: UTF-16 indexes.
-fn word_starts(text: &str) -> Vec<usize> {
+pub(crate) fn word_starts(text: &str) -> Vec<usize> {
     let mut at = vec![0];
     let mut index = 0;
     for c in text.chars() {

@@ -7,16 +7,18 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::Seq;
+use dinh_proto::ids::{Seq, SpaceId};
 use dinh_proto::item::Item;
 use dinh_proto::time::Timestamp;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use crate::bounds::Marks;
 use crate::net::{Conn, ConnKeys, Direction, Tap};
 use crate::options::{Options, between, chance};
 use crate::phone::Phone;
+use crate::privacy::Served;
 use crate::relay::Relay;
 use crate::spy::Ledger;
 use crate::truth::Truth;
@@ -138,7 +140,7 @@ pub(crate) struct Totals {
     pub(crate) edits: u64,
     pub(crate) items: u64,
     pub(crate) frames: u64,
-    pub(crate) faults: [u64; 14],
+    pub(crate) faults: [u64; 20],
     pub(crate) mismatches: u64,
     pub(crate) recoveries: u64,
     pub(crate) snapshots_made: u64,
@@ -146,6 +148,17 @@ pub(crate) struct Totals {
     pub(crate) reconciles: u64,
     pub(crate) heal_us_max: u64,
     pub(crate) presence: u64,
+    /// Rights taken away, by kind: devices and members removed, roles changed, readers taken off.
+    pub(crate) cuts: [u64; 4],
+    /// What devices that were out did, on each phone that was looked at for it.
+    pub(crate) refused_deeds: u64,
+    pub(crate) marks: Marks,
+    /// Commands of the model that were done, by kind, and that were refused where they were made.
+    pub(crate) acts: [u64; 9],
+    pub(crate) acts_refused: u64,
+    /// Seals that were looked at on a phone, and late changes in them.
+    pub(crate) seals_checked: u64,
+    pub(crate) late: u64,
 }
 
 /// See the module.
@@ -159,13 +172,18 @@ pub(crate) struct World {
     pub(crate) relay: Relay,
     pub(crate) conns: BTreeMap<u64, Conn>,
     next_conn: u64,
+    pub(crate) next_hostile: u64,
     pub(crate) ledger: Rc<RefCell<Ledger>>,
     pub(crate) truth: Truth,
+    /// Who may be given what, at this point of the relay's log.
+    pub(crate) served: Served,
     pub(crate) totals: Totals,
     pub(crate) actions_left: u64,
     /// Faults are over: everything comes up, stays up and must converge.
     pub(crate) healing: bool,
     pub(crate) last_busy: u64,
+    /// All links are slow until then.
+    pub(crate) slow_until: u64,
     tracing: bool,
     trace: Sha256,
     same_time: u64,
@@ -185,11 +203,14 @@ impl World {
             relay,
             conns: BTreeMap::new(),
             next_conn: 0,
+            next_hostile: 0,
             ledger: Rc::default(),
             truth: Truth::default(),
+            served: Served::new(SpaceId::default()),
             totals: Totals::default(),
             healing: false,
             last_busy: 0,
+            slow_until: 0,
             tracing,
             trace: Sha256::new(),
             same_time: 0,
@@ -258,7 +279,7 @@ impl World {
         self.now = entry.at;
         self.happen(entry.what);
         if let Some(violation) = self.ledger.borrow().violations.first() {
-            panic!("invention: {violation}");
+            panic!("{violation}");
         }
         true
     }
@@ -328,7 +349,10 @@ impl World {
     /// Gives a frame to a link.
     pub(crate) fn send(&mut self, conn: u64, up: bool, frame: Vec<u8>) {
         self.totals.frames += 1;
-        let latency = self.between(self.opts.latency) + frame.len() as u64 / 4;
+        let mut latency = self.between(self.opts.latency) + frame.len() as u64 / 4;
+        if self.now < self.slow_until {
+            latency += self.between((100_000, 6 * SECOND));
+        }
         let now = self.now;
         self.hash(if up { 1 } else { 2 }, &[conn], &frame);
         let Some(c) = self.conns.get_mut(&conn) else { return };
@@ -338,10 +362,12 @@ impl World {
             format!("{} #{conn} phone {phone}: {}", if up { "->" } else { "<-" }, said.names.join(" "))
         });
         // What one side still says to a connection that the other has left is no traffic.
-        if said.busy && self.conns.get(&conn).is_some_and(|c| c.phone_open && c.relay_open) {
+        let open = self.conns.get(&conn).is_some_and(|c| c.phone_open && c.relay_open);
+        if said.busy && open && !self.is_out(phone) {
             self.last_busy = now;
         }
-        self.check_said(phone, &said);
+        self.check_said(conn, phone, &said);
+        self.note_passed(conn, phone, &said);
         let Some(c) = self.conns.get_mut(&conn) else { return };
         let way = if up { &mut c.up } else { &mut c.down };
         way.in_flight += 1;

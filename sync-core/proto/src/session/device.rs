@@ -104,6 +104,11 @@ impl DeviceSession {
         }
     }
 
+    /// Bytes of messages that wait for frames.
+    pub fn outgoing_bytes(&self) -> usize {
+        self.conversation.queued()
+    }
+
     /// Whether `Welcome` came.
     pub fn is_flowing(&self) -> bool {
         self.state == State::Flowing && !self.conversation.has_ended()

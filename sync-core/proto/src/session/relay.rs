@@ -68,6 +68,11 @@ impl RelaySession {
         }
     }
 
+    /// Bytes of messages that wait for frames.
+    pub fn outgoing_bytes(&self) -> usize {
+        self.conversation.queued()
+    }
+
     /// Whether [`RelaySession::welcome`] was called and the conversation goes on.
     pub fn is_flowing(&self) -> bool {
         self.welcomed && !self.conversation.has_ended()

@@ -225,6 +225,13 @@ fn begin_durable(db: &Database) -> Result<WriteTransaction, redb::Error> {
     txn.set_durability(Durability::Immediate)?;
     txn.set_two_phase_commit(true);
     txn.set_quick_repair(true);
+    // Bug: a commit returns before the disk has it.
+    #[cfg(feature = "canary")]
+    if dinh_proto::canary::is_planted("commit-without-sync") {
+        txn.set_quick_repair(false);
+        txn.set_two_phase_commit(false);
+        txn.set_durability(Durability::None)?;
+    }
     Ok(txn)
 }
 

@@ -1,0 +1,50 @@
+//! What nodes claim, held against what is: that a cursor stands for items on the disk, that *synced* means in the relay's log, that an
+//! app's queue has an end, and that checksums, the last line of defence, had nothing to do.
+
+use dinh_core::replica::Event;
+
+use crate::net::Said;
+use crate::world::World;
+
+impl World {
+    /// Items that the relay gave in the order of its log: before the phone's cursor passes one, it must be on the phone's disk. The spy in
+    /// its store looks.
+    pub(crate) fn note_passed(&self, conn: u64, p: usize, said: &Said) {
+        let phone = &self.phones[p];
+        self.ledger.borrow_mut().note_passed(conn, phone.device, phone.may_fork, &said.passed);
+    }
+
+    /// A phone says that everything of it is in the relay's log.
+    pub(crate) fn check_synced(&mut self, p: usize) {
+        if self.phones.iter().any(|phone| phone.may_fork) || !self.truth.cut.is_empty() {
+            // Of what two copies of a phone made, one may give up what the other knows; who is put out gives up, too.
+            return;
+        }
+        let device = self.phones[p].device;
+        let mut ledger = self.ledger.borrow_mut();
+        let Some(own) = ledger.unlogged.get_mut(&device) else { return };
+        own.retain(|id| !self.truth.ever_logged.contains(id));
+        if let Some(id) = own.first() {
+            panic!("synced: phone {p} says that all is synced, and {id:?} was never in the log");
+        }
+    }
+
+    /// How many events wait for an app is bounded: one reset for each document may come on top of it.
+    pub(crate) fn check_events(&self, p: usize, events: &[Event]) {
+        let bounded = |e: &&Event| matches!(e, Event::DocumentChanged { .. } | Event::Presence { .. });
+        let waiting = events.iter().filter(bounded).count();
+        let most = self.opts.events_max;
+        assert!(waiting <= most, "bounds: {waiting} events of phone {p} waited for the app, and {most} may");
+    }
+
+    /// A checksum finds what some other bug lost. Where nothing went back in time and nobody put in what is wrong, there is nothing to
+    /// find.
+    pub(crate) fn check_checksums_idle(&self) {
+        let faults = &self.opts.faults;
+        let went_back = faults.relay_restore + faults.phone_restore + faults.twin > 0;
+        if !went_back && !self.opts.hostile && self.opts.removals == 0 {
+            let found = self.totals.mismatches;
+            assert_eq!(found, 0, "checksums: a phone that received everything in order lacked something");
+        }
+    }
+}
