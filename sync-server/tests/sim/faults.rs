@@ -239,6 +239,7 @@ impl World {
         self.healing = true;
         self.actions_left = 0;
         self.say(|| "faults are over".to_owned());
+        self.close_hall();
         self.relay.slow = false;
         self.relay.disk.heal();
         self.relay.disk_fault = false;

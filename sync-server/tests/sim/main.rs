@@ -12,6 +12,7 @@ mod canaries;
 mod checks;
 mod claims;
 mod faults;
+mod hall;
 mod hostile;
 mod model;
 mod net;
@@ -79,6 +80,7 @@ fn run_world(seed: u64, tracing: bool) -> Outcome {
     world.found();
     world.after(1, Happening::Act);
     world.after(1, Happening::Fault);
+    world.after(1, Happening::Meet);
     while world.actions_left > 0 && world.step() {}
     let rest = world.between((0, 30 * SECOND));
     world.run_for(rest);
@@ -213,7 +215,10 @@ fn run_seeds(first: u64, runs: u64) -> (u64, u64) {
             seeds.len() as f64 / seconds,
             totals.virtual_us as f64 / 3.6e9
         );
-        println!("seeds {first}..={}, and those that found something: {FOUND:?} {FOUND_BEFORE:?}", first + runs - 1);
+        println!(
+            "seeds {first}..={}, and those that found something: {FOUND:?} {FOUND_BEFORE:?}",
+            first + runs - 1
+        );
         println!("{}", totals.summary());
         println!("most that waited: {}", totals.marks.summary());
         println!("worst memory: {} MiB, {cores} worlds at once", bounds::memory_kib() / 1_024);
@@ -239,6 +244,8 @@ impl Totals {
         self.snapshots_used += other.snapshots_used;
         self.reconciles += other.reconciles;
         self.presence += other.presence;
+        self.meetings += other.meetings;
+        self.hall_frames += other.hall_frames;
         self.cuts.iter_mut().zip(other.cuts).for_each(|(sum, n)| *sum += n);
         self.refused_deeds += other.refused_deeds;
         self.acts.iter_mut().zip(other.acts).for_each(|(sum, n)| *sum += n);
@@ -255,7 +262,7 @@ impl Totals {
         let faults: Vec<String> =
             self.faults.iter().zip(faults::NAMES).map(|(n, name)| format!("{n} {name}")).collect();
         format!(
-            "{} edits, {} items, {} frames, {} presences; {} snapshots made, {} used; {} reconciles, {} mismatches, \
+            "{} edits, {} items, {} frames, {} presences; {} meetings of phones, {} frames there; {} snapshots made, {} used; {} reconciles, {} mismatches, \
              {} recoveries; slowest healing {} s\nrights taken: {} devices and {} members removed, {} roles changed, {} \
              readers taken off; {} looks for what was done after it, nothing of it found\nacts of the model: {}; {} \
              refused where they were made; {} looks at seals, {} changes late\nfaults: {}",
@@ -263,6 +270,8 @@ impl Totals {
             self.items,
             self.frames,
             self.presence,
+            self.meetings,
+            self.hall_frames,
             self.snapshots_made,
             self.snapshots_used,
             self.reconciles,

@@ -60,6 +60,8 @@ pub(crate) struct Options {
     pub(crate) model: bool,
     /// Some phones' clocks are years wrong from the beginning.
     pub(crate) wrong_clocks: bool,
+    /// Between two meetings of phones without a relay, at most; 0 if there are none.
+    pub(crate) hall_gap: u64,
     pub(crate) faults: Faults,
 }
 
@@ -143,6 +145,7 @@ impl Options {
             removals: 0,
             model: false,
             wrong_clocks: false,
+            hall_gap: 0,
             faults: Faults::default(),
         }
     }
@@ -197,6 +200,7 @@ impl Options {
             removals: 0,
             model: false,
             wrong_clocks: false,
+            hall_gap: 0,
             faults,
         }
     }
@@ -217,5 +221,8 @@ impl Options {
         self.faults.slow_links = switch(30, 4);
         self.faults.relay_start = switch(30, 1);
         self.faults.phone_start = switch(30, 1);
+        if chance(rng, 40) {
+            self.hall_gap = [2_000_000, 20_000_000][below(rng, 2) as usize];
+        }
     }
 }

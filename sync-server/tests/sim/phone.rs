@@ -182,6 +182,7 @@ impl World {
         phone.connecting = false;
         let conn = phone.conn.take();
         self.say(|| format!("phone {p} dies"));
+        self.leave_hall(p);
         if let Some(conn) = conn {
             if let Some(c) = self.conns.get_mut(&conn) {
                 c.phone_open = false;
@@ -241,6 +242,7 @@ impl World {
                 break;
             }
         }
+        self.pump_hall(p);
         let Some(replica) = self.phones[p].replica.as_mut() else { return };
         let mut events = Vec::new();
         while let Some(event) = replica.poll_event() {
@@ -444,6 +446,7 @@ impl World {
         phone.suspended = true;
         phone.suspended_at = self.now;
         self.say(|| format!("phone {p} sleeps"));
+        self.leave_hall(p);
     }
 
     pub(crate) fn resume(&mut self, p: usize) {

@@ -15,6 +15,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use crate::bounds::Marks;
+use crate::hall::HallConn;
 use crate::net::{Conn, ConnKeys, Direction, Tap};
 use crate::options::{Options, between, chance};
 use crate::phone::Phone;
@@ -104,6 +105,19 @@ pub(crate) enum Happening {
     Act,
     /// Something fails.
     Fault,
+    /// Two phones meet without a relay, or part.
+    Meet,
+    /// A frame arrives at one end of a connection between two phones.
+    HallFrame {
+        conn: u64,
+        end: usize,
+        frame: Vec<u8>,
+    },
+    /// One end of it hears that it is gone.
+    HallGone {
+        conn: u64,
+        end: usize,
+    },
     Probe,
 }
 
@@ -148,6 +162,8 @@ pub(crate) struct Totals {
     pub(crate) reconciles: u64,
     pub(crate) heal_us_max: u64,
     pub(crate) presence: u64,
+    pub(crate) meetings: u64,
+    pub(crate) hall_frames: u64,
     /// Rights taken away, by kind: devices and members removed, roles changed, readers taken off.
     pub(crate) cuts: [u64; 4],
     /// What devices that were out did, on each phone that was looked at for it.
@@ -172,6 +188,9 @@ pub(crate) struct World {
     pub(crate) relay: Relay,
     pub(crate) conns: BTreeMap<u64, Conn>,
     next_conn: u64,
+    /// Connections between phones.
+    pub(crate) hall: BTreeMap<u64, HallConn>,
+    pub(crate) next_hall: u64,
     pub(crate) next_hostile: u64,
     pub(crate) ledger: Rc<RefCell<Ledger>>,
     pub(crate) truth: Truth,
@@ -203,6 +222,8 @@ impl World {
             relay,
             conns: BTreeMap::new(),
             next_conn: 0,
+            hall: BTreeMap::new(),
+            next_hall: 0,
             next_hostile: 0,
             ledger: Rc::default(),
             truth: Truth::default(),
@@ -324,6 +345,9 @@ impl World {
             Happening::FastDisk => self.relay.slow = false,
             Happening::Act => self.act(),
             Happening::Fault => self.fault(),
+            Happening::Meet => self.meet(),
+            Happening::HallFrame { conn, end, frame } => self.frame_in_hall(conn, end, &frame),
+            Happening::HallGone { conn, end } => self.hall_gone(conn, end),
             Happening::Probe => {}
         }
     }
