@@ -122,17 +122,14 @@ fn hunt(canary: &Canary, first: u64) -> (bool, String) {
         let outcome = guarded(|| run_world(seed, false));
         plant("");
         let Err(error) = outcome else { continue };
+        // A seed that fails without the bug, too, says nothing about it: that is for the other tests.
+        if guarded(|| run_world(seed, false)).is_err() {
+            continue;
+        }
         let said = said(&error);
-        let plain = without_numbers(&said);
-        let (found, verdict) = match canary.by.iter().find(|by| plain.starts_with(*by)) {
-            // Only what the bug makes wrong counts.
-            Some(_) => match guarded(|| run_world(seed, false)) {
-                Ok(_) => (true, "found"),
-                Err(_) => (false, "NOT found: without it fails, too,"),
-            },
-            None => (false, "NOT found: another checker stopped"),
-        };
-        let _ = write!(line, "{verdict} by seed {seed} of {}: {said}", canary.seeds);
+        let found = canary.by.iter().any(|by| without_numbers(&said).starts_with(by));
+        let verdict = if found { "found" } else { "NOT found: stopped by another checker" };
+        let _ = write!(line, "{verdict}, seed {seed} of {}: {said}", canary.seeds);
         return (found, line);
     }
     let _ = write!(line, "NOT found within {} seeds", canary.seeds);
