@@ -44,10 +44,7 @@ impl World {
             assert!(n <= most, "bounds: phone {p} has {n} {what}, more than {most}");
         };
         let of_documents = |e: &&Event| {
-            matches!(
-                e,
-                Event::DocumentChanged { .. } | Event::DocumentReset { .. } | Event::Presence { .. }
-            )
+            matches!(e, Event::DocumentChanged { .. } | Event::DocumentReset { .. } | Event::Presence { .. })
         };
         let told = events.iter().filter(of_documents).count();
         // When the queue is full a document still gets one event, that says to read it again.
@@ -60,14 +57,8 @@ impl World {
             over("open documents although they are too large", open, 1);
         }
         over("bytes to send", outgoing, 2 * limits::FRAME_PLAIN_BYTES_MAX + limits::MESSAGE_BYTES_MAX);
-        let marks = Marks {
-            events: told,
-            parked,
-            waiting,
-            open: open_bytes,
-            phone_queue: outgoing,
-            relay_queue: 0,
-        };
+        let marks =
+            Marks { events: told, parked, waiting, open: open_bytes, phone_queue: outgoing, relay_queue: 0 };
         self.totals.marks.add(&marks);
     }
 

@@ -84,7 +84,10 @@ impl World {
         // A phone whose disk is full may die of being looked at.
         let Some(lacking) = self.lacking(p, &due) else { return };
         if let Some(deed) = lacking.first().map(|i| &self.truth.deeds[*i]) {
-            let value = deed.what.doc().and_then(|doc| self.phones[p].replica.as_mut()?.view(&doc, |v| v.get(&path![])).ok());
+            let value = deed
+                .what
+                .doc()
+                .and_then(|doc| self.phones[p].replica.as_mut()?.view(&doc, |v| v.get(&path![])).ok());
             let deed = deed.clone();
             panic!("phone {p} {when} lacks what phone {} did: {:?}\n{value:?}", deed.phone, deed.what);
         }
@@ -107,8 +110,10 @@ impl World {
             let value = self.call(p, |r, _| r.view(&doc, |v| v.get(&path![])))?;
             docs.insert(doc, value.ok().flatten().unwrap_or(Value::Null));
         }
-        let seen: BTreeMap<DocId, Seen<'_>> =
-            docs.iter().map(|(doc, value)| (*doc, Seen::of(value, self.truth.papers_docs.contains(doc)))).collect();
+        let seen: BTreeMap<DocId, Seen<'_>> = docs
+            .iter()
+            .map(|(doc, value)| (*doc, Seen::of(value, self.truth.papers_docs.contains(doc))))
+            .collect();
         let seen = |doc: &DocId| &seen[doc];
         let charter = self.phones[p].replica.as_ref()?.charters().get(&self.truth.branch);
         let mut lacking = Vec::new();
@@ -135,11 +140,12 @@ impl World {
                 What::Act { doc, id } => seen(doc).names.contains(id.as_str()),
                 What::Ballot { doc, question, member } => {
                     let at = ["ballots", question, &member.to_string()].map(str::to_owned);
-                    at.iter().try_fold(&docs[doc], |value, key| match value {
-                        Value::Map(map) => map.get(key),
-                        _ => None,
-                    })
-                    .is_some()
+                    at.iter()
+                        .try_fold(&docs[doc], |value, key| match value {
+                            Value::Map(map) => map.get(key),
+                            _ => None,
+                        })
+                        .is_some()
                 }
             };
             if !is_there {

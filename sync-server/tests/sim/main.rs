@@ -204,7 +204,10 @@ fn run_seeds(first: u64, runs: u64) -> (u64, u64) {
             seeds.len() as f64 / seconds,
             totals.virtual_us as f64 / 3.6e9
         );
-        println!("seeds {first}..={}, and those that found something: {FOUND:?} {FOUND_BEFORE:?}", first + runs - 1);
+        println!(
+            "seeds {first}..={}, and those that found something: {FOUND:?} {FOUND_BEFORE:?}",
+            first + runs - 1
+        );
         println!("{}", totals.summary());
         println!("most that waited: {}", totals.marks.summary());
         println!("worst memory: {} MiB, {cores} worlds at once", bounds::memory_kib() / 1_024);

@@ -7,6 +7,7 @@ use dinh_core::document::{ChangeHash, Edit, EditError, Value};
 use dinh_core::gate::rights::Schema;
 use dinh_core::path;
 use dinh_core::replica::{Replica, ReplicaError};
+use dinh_model::access;
 use dinh_model::attendance::{self, Attendance, Mark, Way};
 use dinh_model::feedback::{self, Kind, NewThread, Thread};
 use dinh_model::field::Fields;
@@ -20,7 +21,6 @@ use dinh_model::suggestion::{self, Place};
 use dinh_model::task::{self, Task};
 use dinh_model::vote::{self, Method, Tally, Threshold};
 use dinh_model::votebox::{self, Choice, Question};
-use dinh_model::access;
 use dinh_proto::charter::record::Writers;
 use dinh_proto::ids::{DocId, MemberId};
 use rand_chacha::rand_core::RngCore;
@@ -345,8 +345,9 @@ impl World {
             (1, Some(task)) => {
                 self.paper(p, papers.tasks, 7, |e, _| task::set_status(e, &task, task::Status::Done));
             }
-            (2, Some(task)) => self
-                .paper_id(p, papers.tasks, 7, |e, me| task::report(e, me, &task, Some(50), "xong nửa")),
+            (2, Some(task)) => {
+                self.paper_id(p, papers.tasks, 7, |e, me| task::report(e, me, &task, Some(50), "xong nửa"))
+            }
             _ => self.paper_id(p, papers.tasks, 7, |e, me| task::give(e, me, "việc", &own, "2026-12-20", "")),
         }
     }
@@ -428,7 +429,10 @@ impl World {
     /// One seal on one phone: says what is late.
     fn check_seal(&mut self, p: usize, doc: DocId, found: &Seal) -> String {
         let known = self.truth.sealed.get(&found.hash()).cloned();
-        assert!(known.is_some() || self.truth.seal_unsure, "phone {p} has a seal that nobody made: {found:?}");
+        assert!(
+            known.is_some() || self.truth.seal_unsure,
+            "phone {p} has a seal that nobody made: {found:?}"
+        );
         let looked = self.call(p, |r, _| {
             r.document(&doc, |d| {
                 let all = d.history().into_iter().map(|c| c.hash);

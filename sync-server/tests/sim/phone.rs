@@ -492,7 +492,10 @@ impl World {
                     && matches!(code, RejectCode::Fork | RejectCode::BadLink);
                 // What became of the right to it may not have been known to who wrote it.
                 let shaken = !self.truth.cut.is_empty();
-                assert!(fork || shaken, "phone {p}: an honest item {id:?} was refused by {by:?}: {code:?} {detail}");
+                assert!(
+                    fork || shaken,
+                    "phone {p}: an honest item {id:?} was refused by {by:?}: {code:?} {detail}"
+                );
             }
             Event::Recovered { changes, .. } => {
                 self.say(|| format!("phone {p}: recovered, {changes} changes written again"));

@@ -165,9 +165,8 @@ impl World {
         if matches!(cut, Cut::Device | Cut::Member) {
             for device in devices {
                 // A member may have phones that this one has not heard of.
-                let known = self.call(p, |r, _| {
-                    Ok(r.charters().values().any(|c| c.removed().contains_key(device)))
-                });
+                let known =
+                    self.call(p, |r, _| Ok(r.charters().values().any(|c| c.removed().contains_key(device))));
                 let must = if matches!(known, Some(Ok(true))) { must } else { Must::Maybe };
                 self.deed(p, What::Removal { device: *device }, must);
             }
@@ -228,7 +227,8 @@ impl World {
         }
         let who = self.phones[deed.phone].member;
         let listed = space.everyone || space.first.contains(&who);
-        listed || made(&|what| matches!(what, What::Grant { space, member } if *space == id && *member == who))
+        listed
+            || made(&|what| matches!(what, What::Grant { space, member } if *space == id && *member == who))
     }
 
     /// At the end: what a device that was out did is on no phone of those who are in.

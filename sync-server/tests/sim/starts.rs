@@ -122,7 +122,9 @@ impl World {
         let span = self.between((SECOND, 60 * SECOND));
         self.relay.trouble.full_until = self.now + span;
         self.after(span, Happening::FastDisk);
-        self.say(|| format!("the relay's disk is full after {operations} operations, for {} s", span / SECOND));
+        self.say(|| {
+            format!("the relay's disk is full after {operations} operations, for {} s", span / SECOND)
+        });
         true
     }
 
@@ -134,7 +136,9 @@ impl World {
         self.phones[p].disk_fault = true;
         let span = self.between((SECOND, 120 * SECOND));
         self.phones[p].trouble.full_until = self.now + span;
-        self.say(|| format!("phone {p}: its disk is full after {operations} operations, for {} s", span / SECOND));
+        self.say(|| {
+            format!("phone {p}: its disk is full after {operations} operations, for {} s", span / SECOND)
+        });
         true
     }
 

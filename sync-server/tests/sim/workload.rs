@@ -336,8 +336,7 @@ impl World {
             Some(Ok(())) => {
                 self.say(|| format!("phone {p}: {space:?} granted to {to:?}"));
                 // Somebody who does not know of it yet, or who ranks higher, may have taken it away.
-                let must =
-                    if self.truth.revoked.contains(&(space, to)) { Must::Maybe } else { Must::Yes };
+                let must = if self.truth.revoked.contains(&(space, to)) { Must::Maybe } else { Must::Yes };
                 self.deed(p, What::Grant { space, member: to }, must);
             }
             Some(Err(ReplicaError::UnknownSpace(_) | ReplicaError::NotAuthorised(_))) => {}
