@@ -1,7 +1,5 @@
-//! What nodes claim, held against what is: that a cursor stands for items on the disk, that *synced* means in the relay's log, that an
-//! app's queue has an end, and that checksums, the last line of defence, had nothing to do.
-
-use dinh_core::replica::Event;
+//! What nodes claim, held against what is: that a cursor stands for items on the disk, that *synced* means in the relay's log, and that
+//! checksums, the last line of defence, had nothing to do.
 
 use crate::net::Said;
 use crate::world::World;
@@ -27,14 +25,6 @@ impl World {
         if let Some(id) = own.first() {
             panic!("synced: phone {p} says that all is synced, and {id:?} was never in the log");
         }
-    }
-
-    /// How many events wait for an app is bounded: one reset for each document may come on top of it.
-    pub(crate) fn check_events(&self, p: usize, events: &[Event]) {
-        let bounded = |e: &&Event| matches!(e, Event::DocumentChanged { .. } | Event::Presence { .. });
-        let waiting = events.iter().filter(bounded).count();
-        let most = self.opts.events_max;
-        assert!(waiting <= most, "bounds: {waiting} events of phone {p} waited for the app, and {most} may");
     }
 
     /// A checksum finds what some other bug lost. Where nothing went back in time and nobody put in what is wrong, there is nothing to

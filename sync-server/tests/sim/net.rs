@@ -176,6 +176,8 @@ impl Tap {
                     self.cursor = m.seq;
                     said.told.extend(m.sums.iter().map(|(space, _)| (*space, "a checksum", 32)));
                 }
+                // An empty one of no space says that there is nothing.
+                Message::Have(m) if m.space == SpaceId::default() && m.chains.is_empty() => {}
                 Message::Have(m) => said.told.push((m.space, "a list of what is there", len)),
                 Message::Ephemeral(m) => said.told.push((m.space, "presence", len)),
                 Message::Ack(ack) => {

@@ -258,7 +258,6 @@ impl World {
             self.phones[p].reconnect.handle_success();
         }
         self.check_cursor(p);
-        self.check_events(p, &events);
         events.into_iter().for_each(|e| self.heard(p, &e));
         self.set_alarm(p);
     }
