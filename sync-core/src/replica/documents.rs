@@ -375,7 +375,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// Closes the least recently used documents while the open ones take too much memory. `keep` stays.
-    fn evict(&mut self, keep: &DocId) -> Result<(), ReplicaError> {
+    pub(super) fn evict(&mut self, keep: &DocId) -> Result<(), ReplicaError> {
         while self.open.values().map(OpenDocument::memory).sum::<usize>()
             > self.config.open_documents_bytes_max
         {

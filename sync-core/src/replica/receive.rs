@@ -526,7 +526,9 @@ impl<S: Store> Replica<S> {
         if self.open.contains_key(doc) {
             // Typing that is not under composition is committed first, so that it keeps its place.
             self.flush_typing_or_drop(doc, now.wall)?;
-            self.advance(doc, true)
+            self.advance(doc, true)?;
+            // It may have grown.
+            self.evict(doc)
         } else {
             self.push_event(Event::DocumentReset { doc: *doc });
             Ok(())
