@@ -209,10 +209,12 @@ impl<S: Store> Replica<S> {
             return Ok(());
         }
         let docs: Vec<_> = self.open.keys().copied().collect();
-        for doc in docs {
-            self.flush_typing_as_typed(&doc)?;
-            self.advance(&doc, true)?;
+        for doc in &docs {
+            self.flush_typing_as_typed(doc)?;
+            self.advance(doc, true)?;
         }
+        // They may have grown.
+        docs.last().map_or(Ok(()), |doc| self.evict(doc))?;
         Ok(())
     }
 

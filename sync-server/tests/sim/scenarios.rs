@@ -260,7 +260,7 @@ fn snapshot_and_tail(tracing: bool) {
 }
 
 fn bad_snapshot(tracing: bool) {
-    let (mut world, doc) = calm(tracing, |o| o.phones_max = 3);
+    let (mut world, doc) = calm(tracing, |o| (o.phones_max, o.hostile) = (3, true));
     world.settle();
     world.write(0, doc, 5);
     world.write(1, doc, 5);
