@@ -240,6 +240,9 @@ impl World {
                     deed.what,
                     What::Key { .. } | What::Entry { .. } | What::Word { .. } | What::Act { .. }
                 );
+                // A key that was deleted again cannot be seen either way.
+                let deleted = |d: &Deed| matches!(d.what, What::Delete { of, .. } if of == *i);
+                let content = content && !self.truth.deeds.iter().any(deleted);
                 deed.must == Must::Not && content && deed.what.doc().is_some_and(|d| docs.contains(&d))
             })
             .collect();
