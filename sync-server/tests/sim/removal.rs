@@ -146,7 +146,10 @@ impl World {
         let Some(unseen) = self.lacking(p, &concerned) else { return false };
         let done = self.call(p, |r, _| {
             let before = r.charters().values().map(|c| c.len()).sum::<usize>();
-            let done = act(r);
+            let done = match act(r) {
+                Err(ReplicaError::Store(error)) => return Err(error.into()),
+                done => done,
+            };
             let after = r.charters().values().map(|c| c.len()).sum::<usize>();
             // What was issued before an error counts.
             Ok((done, after > before))
@@ -154,7 +157,6 @@ impl World {
         let must = match done {
             None => Must::Maybe,
             Some(Ok((Ok(()), _))) => Must::Yes,
-            Some(Ok((Err(ReplicaError::Store(error)), _))) => panic!("phone {p}: {error}"),
             Some(Ok((Err(_), true))) => Must::Maybe,
             Some(Ok((Err(_), false)) | Err(_)) => return false,
         };
