@@ -233,6 +233,17 @@ impl World {
             || made(&|what| matches!(what, What::Grant { space, member } if *space == id && *member == who))
     }
 
+    /// This phone wrote in a document that does not count: who made it was removed by somebody who had not seen it. The relay
+    /// does not know such a document, so what was written there is offered again and again, and stays on its phone.
+    pub(crate) fn writes_in_void(&self, p: usize) -> bool {
+        let device = self.phones[p].device;
+        !self.truth.cut.is_empty()
+            && self.truth.deeds.iter().any(|deed| {
+                let own = self.phones[deed.phone].device == device && deed.must == Must::Yes;
+                own && deed.what.doc().is_some() && !self.is_due(deed)
+            })
+    }
+
     /// At the end: what a device that was out did is on no phone of those who are in.
     pub(crate) fn check_nothing_of_who_was_out(&mut self, p: usize, docs: &BTreeSet<DocId>) {
         let deeds: Vec<usize> = (0..self.truth.deeds.len())
