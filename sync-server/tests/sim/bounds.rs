@@ -38,7 +38,7 @@ impl World {
     /// What waits on a phone; `events` are those that it had not told yet.
     pub(crate) fn check_phone_bounds(&mut self, p: usize, events: &[Event]) {
         let Some(replica) = &self.phones[p].replica else { return };
-        let Backlog { parked, parked_bytes, waiting, queued_bytes, open, open_bytes, outgoing } =
+        let Backlog { parked, parked_bytes, waiting, queued_bytes, open_bytes, outgoing, .. } =
             replica.backlog();
         let over = |what: &str, n: usize, most: usize| {
             assert!(n <= most, "bounds: phone {p} has {n} {what}, more than {most}");
@@ -53,9 +53,6 @@ impl World {
         over("bytes parked", parked_bytes, limits::PARKED_BYTES_PER_DOCUMENT_MAX);
         over("runs of a document that wait", waiting, limits::WAITING_RUNS_PER_DOCUMENT_MAX);
         over("bytes of runs to look at", queued_bytes, limits::QUEUED_BYTES_PER_DOCUMENT_MAX);
-        if open_bytes > self.opts.open_bytes_max {
-            over("open documents although they are too large", open, 1);
-        }
         over("bytes to send", outgoing, 2 * limits::FRAME_PLAIN_BYTES_MAX + limits::MESSAGE_BYTES_MAX);
         let marks =
             Marks { events: told, parked, waiting, open: open_bytes, phone_queue: outgoing, relay_queue: 0 };
