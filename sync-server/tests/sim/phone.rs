@@ -143,7 +143,6 @@ impl World {
             events_max: self.opts.events_max,
             snapshot_tail_bytes_min: self.opts.snapshot_min,
             schemas: if self.opts.model { dinh_model::SCHEMAS } else { &[] },
-            ..ReplicaConfig::default()
         };
         let seed = self.seed32();
         self.arm_phone(p);
