@@ -1,7 +1,7 @@
 //! The driver's side of the processes: starting them, hearing what they say, killing them with signal 9.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
@@ -148,6 +148,11 @@ impl Drop for Phone {
     }
 }
 
+/// The relay of this build, or the one that `CRASH_RELAY` names.
+pub(crate) fn relay_program() -> PathBuf {
+    std::env::var_os("CRASH_RELAY").map_or_else(|| env!("CARGO_BIN_EXE_dinh-relay").into(), PathBuf::from)
+}
+
 /// The relay's process.
 pub(crate) struct Relay {
     child: Child,
@@ -159,7 +164,7 @@ impl Relay {
     pub(crate) fn spawn(data: &Path, listen: &str) -> Self {
         let log = data.with_extension("log");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dinh-relay"))
+        let mut child = Command::new(relay_program())
             .args(["serve", "--listen", listen, "--data"])
             .arg(data)
             .env("RUST_LOG", "warn")
