@@ -11,6 +11,8 @@
 )]
 
 mod child;
+mod disk;
+mod images;
 mod process;
 mod tokens;
 mod world;

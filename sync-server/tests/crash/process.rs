@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -162,7 +162,11 @@ pub(crate) struct Relay {
 impl Relay {
     /// Starts it, and does not wait for it.
     pub(crate) fn spawn(data: &Path, listen: &str) -> Self {
-        let log = data.with_extension("log");
+        Self::spawn_logging(data, listen, &data.with_extension("log"))
+    }
+
+    /// The same with its stderr in this file.
+    pub(crate) fn spawn_logging(data: &Path, listen: &str, log: &Path) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut child = Command::new(relay_program())
             .args(["serve", "--listen", listen, "--data"])
@@ -193,6 +197,18 @@ impl Relay {
                 }
                 Err(_) => panic!("the relay did not start: {:?}", self.child.try_wait()),
             }
+        }
+    }
+
+    /// How it ended, if it does within this time.
+    pub(crate) fn ended_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let status = self.child.try_wait().unwrap();
+            if status.is_some() || Instant::now() > deadline {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -253,7 +253,11 @@ impl World {
         };
         // It may have gone on since it said so.
         let lost: Vec<_> = self.phones[index].before_start.difference(held).collect();
-        assert!(lost.is_empty(), "{}: phone {index} said that {lost:?} are saved, and they are gone", self.name);
+        assert!(
+            lost.is_empty(),
+            "{}: phone {index} said that {lost:?} are saved, and they are gone",
+            self.name
+        );
         let invented: Vec<_> = held.iter().filter(|n| **n > heard.begun).collect();
         assert!(invented.is_empty(), "{}: phone {index} holds {invented:?}, never begun", self.name);
         self.phones[index].note_saved(held);
@@ -282,7 +286,9 @@ impl World {
             let index = phone.index;
             let seq = heard.acked_seq;
             let item = items.get(at);
-            let item = item.unwrap_or_else(|| panic!("{name}: {seq} was acknowledged, and the log ends at {}", items.len()));
+            let item = item.unwrap_or_else(|| {
+                panic!("{name}: {seq} was acknowledged, and the log ends at {}", items.len())
+            });
             assert_eq!(item.author.device, *device, "{name}: {seq} was acknowledged to phone {index}");
             let own = items.iter().filter(|i| i.author.device == *device && i.kind == Kind::Run);
             let changes: u64 = own.map(|i| u64::from(i.count)).sum();
@@ -371,10 +377,7 @@ struct State {
 impl State {
     fn read(line: &str) -> Self {
         let words: Vec<&str> = line.split(' ').collect();
-        Self {
-            quarantined: words[2].parse().unwrap(),
-            held: words[3].split(';').map(tokens::read).collect(),
-        }
+        Self { quarantined: words[2].parse().unwrap(), held: words[3].split(';').map(tokens::read).collect() }
     }
 }
 

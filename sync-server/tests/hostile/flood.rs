@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(3);
 /// What is left of an attack, and of what was slow, goes by.
 const SETTLE: Duration = Duration::from_millis(1_500);
 const PAIRS_MIN: usize = 3;
-const PAIRS_MAX: usize = 60;
+const PAIRS_MAX: usize = 80;
 /// The bar: latency under siege as a multiple of that in quiet.
 const RATIO_MAX: f64 = 3.0;
 
@@ -171,7 +171,7 @@ fn who_behaves_does_not_notice_a_siege() {
     ));
     assert!(totals.bytes >= enough, "the flood is too thin to prove anything: {totals:?}");
     assert!(
-        totals.handshakes > 50 && totals.replays > 20 && totals.drips > 500 && totals.puts > 20,
+        totals.handshakes > 50 && totals.replays > 4 && totals.drips > 500 && totals.puts > 20,
         "{totals:?}"
     );
     assert!(peak < bound, "{peak} bytes, the bound is {bound}");
