@@ -194,17 +194,24 @@ fn tell_state(client: &Client, task: &Task) -> Result<(), ClientError> {
         ));
         return Ok(());
     }
+    // Everything is in the store, but an open document takes it in piece by piece.
+    for doc in task.docs {
+        let waiting = block_on(client.run(move |replica, _| replica.waiting_runs(&doc)));
+        // An auditor that has just begun.
+        if matches!(waiting, Err(ClientError::Replica(ReplicaError::UnknownDocument(_)))) {
+            say("waits for the documents");
+            return Ok(());
+        }
+        let waiting = waiting?;
+        if waiting > 0 {
+            say(&format!("waits for {waiting} runs to be applied"));
+            return Ok(());
+        }
+    }
     let mut hashes = String::new();
     for doc in task.docs {
-        match block_on(client.document_hash(doc)) {
-            Ok(hash) => hashes.extend(hash.iter().map(|b| format!("{b:02x}"))),
-            // An auditor that has just begun.
-            Err(ClientError::Replica(ReplicaError::UnknownDocument(_))) => {
-                say("waits for the documents");
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
+        let hash = block_on(client.document_hash(doc))?;
+        hashes.extend(hash.iter().map(|b| format!("{b:02x}")));
     }
     let held = held(client, task)?;
     let quarantined = block_on(client.quarantined())?.len();

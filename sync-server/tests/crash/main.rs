@@ -1,7 +1,7 @@
 //! Real processes, files and signals: kill -9 of the relay and of phones at random moments, power cuts, full and
 //! read-only disks, two processes on one file. What was saved or acknowledged is there afterwards, and every refusal says why.
 //!
-//! `CRASH_ROUNDS` kills (40 unless told; the bar is 2,000), `CRASH_SEED`, `CRASH_DIR` for the files, `CRASH_RELAY` for another relay program. The seed decides who is killed and when, not what
+//! `CRASH_ROUNDS` kills (40 unless told; the bar is 2,000), `CRASH_SEED`, `CRASH_DIR` for the files, `DINH_TEST_RELAY` for another relay program. The seed decides who is killed and when, not what
 //! the processes do meanwhile: a failure names its seed and keeps its directory.
 
 #![allow(

@@ -148,9 +148,9 @@ impl Drop for Phone {
     }
 }
 
-/// The relay of this build, or the one that `CRASH_RELAY` names.
+/// The relay of this build, or the one that `DINH_TEST_RELAY` names.
 pub(crate) fn relay_program() -> PathBuf {
-    std::env::var_os("CRASH_RELAY").map_or_else(|| env!("CARGO_BIN_EXE_dinh-relay").into(), PathBuf::from)
+    std::env::var_os("DINH_TEST_RELAY").map_or_else(|| env!("CARGO_BIN_EXE_dinh-relay").into(), PathBuf::from)
 }
 
 /// The relay's process.

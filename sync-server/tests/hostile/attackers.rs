@@ -32,7 +32,7 @@ pub(crate) const INSIDERS: u8 = 2;
 const SMALL: usize = 2_048;
 /// Between two of them on one connection: 250 a second, over all connections 8 MB a second. A relay takes four times as
 /// many of each connection, but then it is the processor that is measured: 16,000 a second are half a core of a debug build.
-const BETWEEN: Duration = Duration::from_millis(4);
+const BETWEEN_US: u64 = 4_000;
 
 /// The process, from the outside.
 pub(crate) struct Attackers {
@@ -197,7 +197,8 @@ async fn flood(to: Address, shared: Arc<Shared>, n: u8) {
         let Peer { mut channel, socket, .. } = peer;
         let (mut sink, mut stream) = socket.split();
         let reading = tokio::spawn(async move { while let Some(Ok(_)) = stream.next().await {} });
-        let mut pace = tokio::time::interval(BETWEEN);
+        let mut pace =
+            tokio::time::interval(Duration::from_micros(crate::number("HOSTILE_BETWEEN_US", BETWEEN_US)));
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             shared.wait().await;

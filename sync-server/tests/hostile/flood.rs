@@ -68,6 +68,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn who_behaves_does_not_notice_a_siege() {
     let full = std::env::var_os("DINH_FULL").is_some();
     let enough = if full { 1_000_000_000 } else { 64_000_000 };
+    // To find out what of it somebody notices: numbers, and no verdict.
+    let partly = std::env::var_os("HOSTILE_ONLY").is_some();
     let data = tempfile::tempdir().unwrap();
     let mut relay = Relay::start(data.path());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -99,7 +101,9 @@ fn who_behaves_does_not_notice_a_siege() {
     std::thread::sleep(SETTLE);
     let (mut medians, mut p95s) = (Vec::new(), Vec::new());
     let (began, mut besieged) = (Instant::now(), Duration::ZERO);
-    while medians.len() < PAIRS_MIN || (attackers.totals().bytes < enough && medians.len() < PAIRS_MAX) {
+    while medians.len() < PAIRS_MIN
+        || (!partly && attackers.totals().bytes < enough && medians.len() < PAIRS_MAX)
+    {
         samples.lock().unwrap().clear();
         std::thread::sleep(WINDOW);
         let quiet = percentiles(&samples);
@@ -143,10 +147,7 @@ fn who_behaves_does_not_notice_a_siege() {
     let connections = u64::from(FLOODS + DRIPS + ABANDONS + INSIDERS + HONEST) + 12;
     let (peak, bound) = (relay.memory("VmHWM"), memory_bound(connections, u64::from(INSIDERS)));
     let (median_ratio, p95_ratio) = (median(medians.clone()), median(p95s.clone()));
-    for line in closes
-        .lines()
-        .filter(|l| l.contains("closes_total{") || l.contains("refused_total{") || l.contains("paused"))
-    {
+    for line in closes.lines().filter(|l| l.contains("_total{") || l.starts_with("dinh_relay_reads_paused")) {
         if !line.ends_with(" 0") {
             report(&format!("hostile: {line}"));
         }
@@ -169,6 +170,9 @@ fn who_behaves_does_not_notice_a_siege() {
         peak >> 20,
         bound >> 20
     ));
+    if partly {
+        return;
+    }
     assert!(totals.bytes >= enough, "the flood is too thin to prove anything: {totals:?}");
     assert!(
         totals.handshakes > 50 && totals.replays > 4 && totals.drips > 500 && totals.puts > 20,

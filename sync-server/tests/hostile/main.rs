@@ -2,7 +2,8 @@
 //! and floods while devices that behave go on editing. Nothing that is not right is taken, nobody else notices, and the
 //! relay stays within its memory.
 //!
-//! `DINH_FULL=1`: a gigabyte of small frames instead of 64 MB. `HOSTILE_SEED`.
+//! `DINH_FULL=1`: a gigabyte of small frames instead of 64 MB. `HOSTILE_SEED`; `DINH_TEST_RELAY` for another relay program. To find out
+//! what slows who behaves: `HOSTILE_ONLY` (a word or more of flood, drip, abandon, replay, insider), `HOSTILE_BETWEEN_US`.
 
 #![cfg(target_os = "linux")]
 #![allow(

@@ -16,7 +16,10 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn start(data: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dinh-relay"))
+        // The relay of this build, or another, for example a release.
+        let program = std::env::var_os("DINH_TEST_RELAY");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_dinh-relay").into());
+        let mut child = Command::new(program)
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .env("RUST_LOG", "warn")
