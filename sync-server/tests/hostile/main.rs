@@ -23,6 +23,11 @@ mod table;
 
 use std::io::Write;
 
+use tokio::sync::RwLock;
+
+/// The siege is measured alone.
+static ALONE: RwLock<()> = RwLock::const_new(());
+
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}")))
 }

@@ -71,24 +71,20 @@ impl Drop for Relay {
     }
 }
 
-/// The most memory that a relay may take with this many connections, of which some do not read what they asked for.
-/// Each term is a bound that the relay keeps itself.
-pub(crate) fn memory_bound(connections: u64, do_not_read: u64) -> u64 {
+/// The most memory that a relay may take with so many connections that greeted, so many that did not, of the first some that do
+/// not read what they asked for, and a log of this many bytes. Each term is a bound that the relay keeps itself.
+pub(crate) fn memory_bound(greeted: u64, greeting: u64, do_not_read: u64, log_bytes: u64) -> u64 {
     const MIB: u64 = 1 << 20;
     // Code, runtime, threads' stacks as far as they are touched, the allocator's arenas, the hub's index of a small log.
-    let program = 48 * MIB;
-    // `CACHE_BYTES` of log/redb.rs.
-    let pages = 64 * MIB;
+    let program = 32 * MIB;
+    // `CACHE_BYTES` of log/redb.rs; pages of the file, and those of the transaction that is being written.
+    let pages = (64 * MIB).min(2 * log_bytes);
     // `IN_FLIGHT_BYTES_MAX` of driver.rs: being verified or stored.
     let in_flight = 32 * MIB;
-    let greetings = limits::GREETING_BYTES_MAX as u64;
-    // A message that is not whole yet, a frame, the puts that credit lets in, and the buffers of an idle connection.
-    let each = limits::MESSAGE_BYTES_MAX + limits::FRAME_BYTES_MAX + 40 * 1024;
-    let each = each as u64 + limits::CREDIT_BYTES + limits::MESSAGE_BYTES_MAX as u64;
-    program
-        + pages
-        + in_flight
-        + greetings
-        + connections * each
-        + do_not_read * limits::OUTGOING_BYTES_MAX as u64
+    // Of those that have not greeted: what is kept of their Hellos in all, a frame each and the buffers of an idle connection.
+    let frame = limits::FRAME_BYTES_MAX as u64 + 40 * 1024;
+    let greetings = limits::GREETING_BYTES_MAX as u64 + greeting * frame;
+    // Of the others: a message that is not whole yet, one more that overdraws the credit, and what credit lets in.
+    let each = frame + 2 * limits::MESSAGE_BYTES_MAX as u64 + limits::CREDIT_BYTES;
+    program + pages + in_flight + greetings + greeted * each + do_not_read * limits::OUTGOING_BYTES_MAX as u64
 }

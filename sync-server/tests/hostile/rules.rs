@@ -14,12 +14,13 @@ use futures_util::SinkExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::RwLockReadGuard;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::hub_common::{Branch, Phone, committee, draft, village};
 use crate::peer::{End, Honest, PATIENCE, Peer, hello, wire};
 use crate::relay::{Relay, memory_bound};
-use crate::report;
+use crate::{ALONE, report};
 
 /// A relay with a branch, a device that behaves, and a count of rules broken.
 struct Stage {
@@ -27,11 +28,13 @@ struct Stage {
     branch: Branch,
     honest: Honest,
     broken: usize,
+    _not_alone: RwLockReadGuard<'static, ()>,
     _data: tempfile::TempDir,
 }
 
 impl Stage {
     async fn new() -> Self {
+        let not_alone = ALONE.read().await;
         let data = tempfile::tempdir().unwrap();
         let relay = Relay::start(data.path());
         let branch = Branch::new();
@@ -39,7 +42,7 @@ impl Stage {
         for record in &branch.records {
             honest.put(record).await;
         }
-        Self { relay, branch, honest, broken: 0, _data: data }
+        Self { relay, branch, honest, broken: 0, _not_alone: not_alone, _data: data }
     }
 
     async fn peer(&self) -> Peer {
@@ -67,7 +70,7 @@ impl Stage {
 
     async fn finish(mut self, section: &str) {
         assert!(self.relay.is_alive());
-        let (peak, bound) = (self.relay.memory("VmHWM"), memory_bound(16, 1));
+        let (peak, bound) = (self.relay.memory("VmHWM"), memory_bound(16, 4, 1, 1 << 20));
         assert!(peak < bound, "{peak} bytes, the bound is {bound}");
         report(&format!(
             "hostile: {section}: {} rules broken, each refused as the protocol says; the relay took at most {} MiB of {}",
