@@ -136,7 +136,7 @@ fn edit_until_quiet(client: &Client, task: &Task, quiet: &AtomicBool) -> Result<
         say(&format!("saved {n}"));
         std::thread::sleep(Duration::from_micros(u64::from(rng.next_u32() % 30_000)));
         // Looked at between edits: all of them are saved, so when nothing is pending all are acknowledged. Some wait for it.
-        let looks = if rng.next_u32() % 3 == 0 { 40 } else { 1 };
+        let looks = if rng.next_u32().is_multiple_of(3) { 40 } else { 1 };
         for _ in 0..looks {
             let (pending, acked) = {
                 let status = status.borrow();

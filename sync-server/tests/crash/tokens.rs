@@ -15,7 +15,7 @@ pub(crate) fn is_typed(n: u64) -> bool {
 
 /// The document of two that a token is in.
 pub(crate) fn document_of(n: u64) -> usize {
-    usize::from(n % 3 == 0)
+    usize::from(n.is_multiple_of(3))
 }
 
 pub(crate) fn key(phone: usize, n: u64) -> Path {

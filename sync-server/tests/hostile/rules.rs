@@ -439,9 +439,8 @@ async fn conversation() {
 async fn answer_to(peer: &mut Peer, item: PutItem) -> Message {
     peer.send(&[Message::Put(Put { items: vec![item] })]).await;
     loop {
-        match peer.next().await.unwrap() {
-            answer @ (Message::Ack(_) | Message::Reject(_)) => return answer,
-            _ => {}
+        if let answer @ (Message::Ack(_) | Message::Reject(_)) = peer.next().await.unwrap() {
+            return answer;
         }
     }
 }
