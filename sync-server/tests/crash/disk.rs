@@ -155,7 +155,7 @@ fn a_phone_on_a_full_disk_says_so_loses_nothing_and_goes_on_when_there_is_room()
 fn wait_until_closed(at: &Path) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match dinh_core::store::RedbStore::open(&at.join("0.redb")) {
+        match dinh_core::store::RedbStore::open(at.join("0.redb")) {
             Err(dinh_core::store::StoreError::Locked) => {}
             _ => return,
         }

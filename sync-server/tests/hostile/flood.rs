@@ -18,7 +18,7 @@ const HONEST: u8 = 4;
 const WINDOW: Duration = Duration::from_secs(3);
 /// What is left of an attack, and of what was slow, goes by.
 const SETTLE: Duration = Duration::from_millis(1_500);
-const PAIRS_MIN: usize = 3;
+const PAIRS_MIN: usize = 5;
 const PAIRS_MAX: usize = 80;
 /// The bar: latency under siege as a multiple of that in quiet.
 const RATIO_MAX: f64 = 3.0;
@@ -61,7 +61,7 @@ fn percentiles(samples: &Samples) -> (f64, f64, usize) {
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    (values[values.len() / 2] + values[(values.len() - 1) / 2]) / 2.0
 }
 
 #[test]
