@@ -25,6 +25,9 @@ const READ_BUFFER_BYTES: usize = 2 * 1024;
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 /// Never reached: a frame is given to the socket only when the one before it was taken.
 const WRITE_BUFFER_BYTES_MAX: usize = 4 * limits::FRAME_BYTES_MAX;
+/// Messages of one connection that are looked at before others get their turn. Tokio by itself would let it go on for 128, and
+/// then somebody who floods through a few connections holds up everybody else by tens of milliseconds.
+const MESSAGES_PER_TURN: u32 = 4;
 /// What a connection that was ended may take to receive its last frames and to agree.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -96,7 +99,13 @@ impl Connection<'_> {
     /// Pings are answered by the WebSocket layer while this waits for the next message.
     async fn read(&self, stream: &mut SplitStream<WebSocket>, rate: Rate) -> &'static str {
         let mut frames = Bucket::default();
+        let mut this_turn = 0;
         while let Some(message) = stream.next().await {
+            this_turn += 1;
+            if this_turn == MESSAGES_PER_TURN {
+                this_turn = 0;
+                tokio::task::yield_now().await;
+            }
             let now = self.driver.now();
             let ready = frames.ready_at(&rate, 1);
             frames.take(now, &rate, 1);

@@ -38,7 +38,9 @@ pub enum Lifecycle {
 }
 
 impl Status {
-    /// Everything that is saved here is in the relay's durable log, and everything there is here.
+    /// Everything that is saved here is in the relay's durable log, and everything there is here, in the store: a document
+    /// that is open takes much that came at once in piece by piece, and tells each piece as an event
+    /// ([`Replica::waiting_runs`](crate::replica::Replica::waiting_runs)).
     pub fn is_synced(&self) -> bool {
         self.link == LinkState::Live && self.pending == 0
     }
