@@ -91,7 +91,11 @@ fn parse(file: &[u8]) -> Option<File> {
                 if spec & chunk::DEFLATED == 0 {
                     plain = stored;
                 } else {
-                    std::io::Read::read_to_end(&mut flate2::read::DeflateDecoder::new(&stored[..]), &mut plain).ok()?;
+                    std::io::Read::read_to_end(
+                        &mut flate2::read::DeflateDecoder::new(&stored[..]),
+                        &mut plain,
+                    )
+                    .ok()?;
                 }
                 Some((spec & !chunk::DEFLATED, plain))
             })
@@ -146,7 +150,10 @@ fn together(feed: &mut Feed<'_>) {
             Err(_) => return,
         };
         assert_eq!(merged.document.heads(), theirs.heads(), "nothing was changed here since");
-        assert_eq!(merged.document.save(), Document::load(&file, merged.document.actor()).expect("saved").save());
+        assert_eq!(
+            merged.document.save(),
+            Document::load(&file, merged.document.actor()).expect("saved").save()
+        );
     }
 }
 
@@ -165,7 +172,13 @@ fn script(feed: &mut Feed<'_>, document: &mut Document) {
                 4 => e.splice_text(&path!["t"], feed.below(20), feed.below(5), &text),
                 5 => e.insert(&path!["l"], feed.below(6), text.as_str()),
                 6 => e.delete(&path!["l", feed.below(6)]),
-                7 => e.mark(&path!["t"], feed.below(9)..10 + feed.below(9), *feed.one_of(&keys), true, Expand::Both),
+                7 => e.mark(
+                    &path!["t"],
+                    feed.below(9)..10 + feed.below(9),
+                    *feed.one_of(&keys),
+                    true,
+                    Expand::Both,
+                ),
                 _ => e.put(&at, feed.number().cast_signed()),
             };
         }

@@ -24,7 +24,9 @@ use dinh_proto::time::Timestamp;
 use dinh_proto::wire::{Message, MessageReader, Scope, write_message};
 use dinh_server::hub::{Effect, Hub, HubConfig, PeerId};
 use dinh_server::log::{EpochHistory, IndexEntry};
-use hub_common::{Branch, EPOCH, Phone, admission, committee, draft, minutes, plain_space, relay_key, secret, village};
+use hub_common::{
+    Branch, EPOCH, Phone, admission, committee, draft, minutes, plain_space, relay_key, secret, village,
+};
 use libfuzzer_sys::fuzz_target;
 
 /// What one input may make the hub and this world around it hold, bytes: 8 connections, what waits for each, and what it was read from.
@@ -45,7 +47,8 @@ fn fixture() -> &'static Fixture {
         let mut branch = Branch::new();
         let mut stranger = Phone::new(9);
         let mut items: Vec<Item> = branch.records.clone();
-        let documents = [(village(), draft()), (village(), minutes()), (committee(), secret()), (branch.id, draft())];
+        let documents =
+            [(village(), draft()), (village(), minutes()), (committee(), secret()), (branch.id, draft())];
         for (space, doc) in documents {
             for phone in [&mut branch.secretary, &mut branch.member, &mut branch.reader, &mut stranger] {
                 for n in 0..3u8 {
@@ -59,7 +62,12 @@ fn fixture() -> &'static Fixture {
         }
         let secretary = &mut branch.secretary;
         let records = [
-            Record::Document { nonce: [33; 16], space: village(), writers: Writers::Members, schema: Vec::new() },
+            Record::Document {
+                nonce: [33; 16],
+                space: village(),
+                writers: Writers::Members,
+                schema: Vec::new(),
+            },
             plain_space(22, Audience::Everyone),
             admission(stranger.certificate(Role::Member)),
         ];
@@ -67,7 +75,8 @@ fn fixture() -> &'static Fixture {
         items.push(branch.member.record(branch.id, &records[1]));
         items.push(stranger.record(branch.id, &records[0]));
         let keys = [&branch.secretary, &branch.member, &branch.reader, &stranger].map(|p| p.key.clone());
-        let author = |key: &DeviceKey| Author { device: key.public().id(), session: branch.secretary.session };
+        let author =
+            |key: &DeviceKey| Author { device: key.public().id(), session: branch.secretary.session };
         let names = Names {
             spaces: vec![branch.id, village(), committee(), SpaceId([5; 16])],
             authors: keys.iter().map(author).collect(),
@@ -266,14 +275,23 @@ impl World {
                     let raw = RawItem::parse(bytes.clone()).expect("an item");
                     let is_snapshot = raw.header().kind == Kind::Snapshot;
                     let stored = place.and_then(|place| self.log.get(place));
-                    assert!(stored == Some(bytes) || is_snapshot && self.log.contains(bytes), "nothing is made up");
+                    assert!(
+                        stored == Some(bytes) || is_snapshot && self.log.contains(bytes),
+                        "nothing is made up"
+                    );
                     assert!(*seq <= durable, "what is not durable is not sent");
                     let space = raw.header().space;
-                    assert!(readable.is_some_and(|r| r.contains(&space)), "an item for one who may never read it");
+                    assert!(
+                        readable.is_some_and(|r| r.contains(&space)),
+                        "an item for one who may never read it"
+                    );
                 }
                 self.delivered += items.items.len();
                 if items.scope == Scope::Log {
-                    assert!(items.items.first().is_none_or(|(seq, _)| *seq > end.cursor), "the cursor goes forward");
+                    assert!(
+                        items.items.first().is_none_or(|(seq, _)| *seq > end.cursor),
+                        "the cursor goes forward"
+                    );
                     assert!(items.upto >= end.cursor && items.upto <= durable);
                     end.cursor = items.upto;
                 }
@@ -289,16 +307,23 @@ impl World {
                         continue;
                     }
                     assert!(end.answered.insert(*number), "one answer");
-                    let put = usize::try_from(*number).ok().and_then(|n| end.put.get(n)).expect("what was put");
+                    let put =
+                        usize::try_from(*number).ok().and_then(|n| end.put.get(n)).expect("what was put");
                     assert_eq!(put, &self.log[seq.0 as usize - 1], "what was put is what is stored");
                 }
             }
             Message::Reject(reject) if !end.is_wild => {
-                assert!(end.answered.insert(reject.number) && reject.number < end.put.len() as u64, "one answer");
+                assert!(
+                    end.answered.insert(reject.number) && reject.number < end.put.len() as u64,
+                    "one answer"
+                );
             }
             Message::Ephemeral(m) => {
                 assert!(self.readable.get(&end.device).is_some_and(|r| r.contains(&m.space)));
-                assert!(m.device != end.device || self.ends.len() > 1, "to oneself from another connection only");
+                assert!(
+                    m.device != end.device || self.ends.len() > 1,
+                    "to oneself from another connection only"
+                );
             }
             Message::Have(have) => {
                 let readable = self.readable.get(&end.device);
@@ -354,7 +379,8 @@ impl World {
             }
             Effect::Read { token, seqs } => {
                 assert!(seqs.windows(2).all(|two| two[0] < two[1]), "reads are in order");
-                let read = |seq: &Seq| (*seq, self.log.get(seq.0 as usize - 1).expect("what is there").clone());
+                let read =
+                    |seq: &Seq| (*seq, self.log.get(seq.0 as usize - 1).expect("what is there").clone());
                 let items = if fails { Err(()) } else { Ok(seqs.iter().map(read).collect()) };
                 self.hub.handle_read(self.now, token, items);
             }
@@ -373,7 +399,8 @@ impl World {
         let names = &fixture().names;
         let mut phone = Phone::new(1);
         phone.key = feed.one_of(&fixture().keys).clone();
-        let (space, doc) = (*feed.one_of(&names.spaces), *feed.one_of(&[draft(), minutes(), secret(), DocId([1; 16])]));
+        let (space, doc) =
+            (*feed.one_of(&names.spaces), *feed.one_of(&[draft(), minutes(), secret(), DocId([1; 16])]));
         let chain = |n, prev| Place::Chain { n, prev };
         // Behind the newest of its chain that is in the log.
         let newest = self.log.iter().rev().filter_map(|b| RawItem::parse(b.clone()).ok()).find(|raw| {
@@ -391,7 +418,8 @@ impl World {
         let (kind, place, doc) = match feed.below(5) {
             0 | 1 => (Kind::Charter, place, DocId::default()),
             2 => {
-                let covers = dinh_proto::ids::Cursor { epoch: *feed.one_of(&names.epochs), seq: Seq(feed.number()) };
+                let covers =
+                    dinh_proto::ids::Cursor { epoch: *feed.one_of(&names.epochs), seq: Seq(feed.number()) };
                 (Kind::Snapshot, Place::Covers(covers), doc)
             }
             _ => (Kind::Run, place, doc),
@@ -428,7 +456,10 @@ fn run(feed: &mut Feed<'_>) {
             6 => {
                 if let Some(id) = world.pick(feed) {
                     let items: Vec<_> = (0..=feed.below(3))
-                        .map(|_| dinh_proto::wire::PutItem { bridged: feed.flag(), bytes: world.forged(feed) })
+                        .map(|_| dinh_proto::wire::PutItem {
+                            bridged: feed.flag(),
+                            bytes: world.forged(feed),
+                        })
                         .collect();
                     world.say(id, &Message::Put(dinh_proto::wire::Put { items }));
                 }
@@ -460,7 +491,8 @@ fn run(feed: &mut Feed<'_>) {
                 }
             }
             13 => {
-                world.now = world.now + Duration::from_millis(feed.number().min(7 * 86_400_000) << (feed.byte() & 15));
+                world.now = world.now
+                    + Duration::from_millis(feed.number().min(7 * 86_400_000) << (feed.byte() & 15));
                 world.hub.handle_timeout(world.now);
             }
             14 => {

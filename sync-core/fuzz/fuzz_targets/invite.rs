@@ -33,7 +33,11 @@ fn whole(code: &Code) {
     let image = qr::svg(&link).expect("every code fits");
     assert!(image.len() < 64 << 10);
     // It is one kind, and no other one.
-    let kinds = [code.clone().into_join().is_ok(), code.clone().into_welcome().is_ok(), code.clone().into_root().is_ok()];
+    let kinds = [
+        code.clone().into_join().is_ok(),
+        code.clone().into_welcome().is_ok(),
+        code.clone().into_root().is_ok(),
+    ];
     assert_eq!(kinds, CodeKind::ALL.map(|kind| kind == code.kind()));
     if let Code::Join(request) = code {
         assert!(request.is_proved());
@@ -46,11 +50,13 @@ fn whole(code: &Code) {
         }
         // Whoever follows it waits for a branch, and has none yet.
         let store = MemoryStore::new();
-        let mut replica = Replica::open(store, member(), ReplicaConfig::default(), [1; 32]).expect("a new store");
+        let mut replica =
+            Replica::open(store, member(), ReplicaConfig::default(), [1; 32]).expect("a new store");
         replica.join_by_welcome(welcome).expect("in memory");
         assert!(replica.charters().values().all(|charter| charter.devices().is_empty()));
         let store = replica.close().expect("in memory");
-        Replica::open(store, member(), ReplicaConfig::default(), [2; 32]).expect("what was scanned does not spoil the store");
+        Replica::open(store, member(), ReplicaConfig::default(), [2; 32])
+            .expect("what was scanned does not spoil the store");
     }
 }
 
@@ -86,7 +92,8 @@ fn words(feed: &mut Feed<'_>) {
         }
     }
     let read = RootKey::from_words(&list.join(*feed.one_of(&[" ", "\n", "  ", " \t"])), branch);
-    let same = list.len() == original.len() && list.iter().zip(&original).all(|(a, b)| a.eq_ignore_ascii_case(b));
+    let same =
+        list.len() == original.len() && list.iter().zip(&original).all(|(a, b)| a.eq_ignore_ascii_case(b));
     if same {
         assert_eq!(read, Ok(key));
     } else if let Ok(other) = read {
@@ -114,7 +121,11 @@ fn run(feed: &mut Feed<'_>) {
             let relay = RelayKey::from_seed(&[2; 32]).public();
             match Welcome::new(SpaceId([1; 16]), ItemId([2; 32]), relay, &url) {
                 Ok(welcome) => whole(&welcome.into()),
-                Err(_) => assert!(RelayUrl::parse(&format!("{url}#{relay}")).is_err() || url.len() > RELAY_URL_BYTES_MAX || !url.is_ascii()),
+                Err(_) => assert!(
+                    RelayUrl::parse(&format!("{url}#{relay}")).is_err()
+                        || url.len() > RELAY_URL_BYTES_MAX
+                        || !url.is_ascii()
+                ),
             }
         }
         // Keys of anybody, proved.

@@ -74,7 +74,7 @@ fn judge(raw: &[u8]) {
             let loaded = Document::load(&saved, [9; 16]).expect("what was let in can be saved and loaded");
             assert_eq!(loaded.heads(), document.heads());
         }
-        Err(GateError::Rule(_) | GateError::Missing(_) | GateError::Shadow(_)) => {
+        Err(GateError::Rule(_) | GateError::Missing(_) | GateError::Shadow(_) | GateError::Pack(_)) => {
             assert_eq!((past.len(), past.ops()), (0, 0), "what is refused leaves no trace");
         }
         Err(other) => panic!("{other}"),

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dinh_core::path;
 use dinh_core::replica::{Now, Replica};
 use dinh_core::store::MemoryStore;
 use dinh_fuzz::{Feed, Names, quiet, within};
@@ -43,13 +44,15 @@ struct Fixture {
 fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
     FIXTURE.get_or_init(|| {
-        let [mut secretary, mut victim, mut accomplice, mut witness] = [1, VICTIM, ACCOMPLICE, WITNESS].map(phone);
+        let [mut secretary, mut victim, mut accomplice, mut witness] =
+            [1, VICTIM, ACCOMPLICE, WITNESS].map(phone);
         let others = [(&victim, Role::Member), (&accomplice, Role::Member), (&witness, Role::Member)];
         let (branch, space, doc) = branch(&mut secretary, &others);
         let invitation = secretary.invitation(branch).expect("the founder's");
         for phone in [&mut victim, &mut accomplice, &mut witness] {
             phone.join(&invitation).expect("an invitation");
         }
+        secretary.edit(NOW, &doc, None, |e| e.put_map(&path!["tokens"])).expect("its document");
         let mut relay = Relay::new();
         let mut meet = |phones: [&mut Phone; 4]| {
             let mut phones = phones.map(|phone| {
@@ -225,7 +228,14 @@ fn step(world: &mut World, feed: &mut Feed<'_>) {
         1 => {
             let (epoch, head) = (*feed.one_of(&names.epochs), Seq(feed.number()));
             let reconcile = feed.flag();
-            world.say(&[Message::Welcome(Welcome { epoch, head, reconcile, replicas: 0, backlog: 0, time_ms: 0 })]);
+            world.say(&[Message::Welcome(Welcome {
+                epoch,
+                head,
+                reconcile,
+                replicas: 0,
+                backlog: 0,
+                time_ms: 0,
+            })]);
             world.seq = if reconcile { head.0 } else { world.seq };
         }
         // Items in the order of a log, true ones and false ones.
@@ -246,7 +256,10 @@ fn step(world: &mut World, feed: &mut Feed<'_>) {
         5 => {
             let from = usize::from(feed.byte()) % names.items.len();
             let first = world.seq;
-            let items: Vec<_> = (1..).zip(&names.items[from..]).map(|(n, b)| (Seq(first.saturating_add(n)), b.clone())).collect();
+            let items: Vec<_> = (1..)
+                .zip(&names.items[from..])
+                .map(|(n, b)| (Seq(first.saturating_add(n)), b.clone()))
+                .collect();
             let upto = items.last().map_or(Seq(first), |(seq, _)| *seq);
             if upto.0 != u64::MAX {
                 world.seq = upto.0;
@@ -260,7 +273,8 @@ fn step(world: &mut World, feed: &mut Feed<'_>) {
             world.say(&[Message::Ack(Ack { puts: puts[from.min(puts.len())..].to_vec() })]);
         }
         7 => {
-            let sums = vec![(*feed.one_of(&names.spaces), dinh_proto::item::SpaceSum(u128::from(feed.number())))];
+            let sums =
+                vec![(*feed.one_of(&names.spaces), dinh_proto::item::SpaceSum(u128::from(feed.number())))];
             world.say(&[Message::CaughtUp(CaughtUp { seq: Seq(world.seq), sums })]);
         }
         8 | 9 => {
@@ -326,7 +340,11 @@ fn heal(mut world: World) {
         relay.hub.handle_timeout(relay.now.mono);
         relay.run_effects();
         for phone in [&mut victim, &mut witness] {
-            assert_eq!(phone.handle_timeout(relay.now).expect("in memory"), None, "an honest relay is honest");
+            assert_eq!(
+                phone.handle_timeout(relay.now).expect("in memory"),
+                None,
+                "an honest relay is honest"
+            );
         }
     }
     let there = tokens(&mut witness, &fixture.doc);

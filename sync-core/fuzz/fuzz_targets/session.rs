@@ -21,7 +21,8 @@ use libfuzzer_sys::fuzz_target;
 const BINDING: Binding = Binding([1; 32]);
 /// What one end may hold because of its peer, beyond what an input itself takes: what waits to be sent, the credit, a message and a
 /// frame that are not whole yet, and as much again while buffers grow.
-const MEMORY_MAX: usize = 2 * (limits::OUTGOING_BYTES_MAX + limits::CREDIT_BYTES as usize + 2 * limits::MESSAGE_BYTES_MAX);
+const MEMORY_MAX: usize =
+    2 * (limits::OUTGOING_BYTES_MAX + limits::CREDIT_BYTES as usize + 2 * limits::MESSAGE_BYTES_MAX);
 
 fn relay_key() -> RelayKey {
     RelayKey::from_seed(&[2; 32])
@@ -78,7 +79,17 @@ impl Device {
         let cursor = hello.cursor.map_or(Seq(0), |c| c.seq);
         let session = DeviceSession::new(&member(), &relay_key().public(), BINDING, [3; 32], hello, now);
         let (put, answered, places) = (Vec::new(), BTreeSet::new(), Vec::new());
-        Self { session, put, answered, asked, cursor, welcomed: false, taken: VecDeque::new(), places, end: None }
+        Self {
+            session,
+            put,
+            answered,
+            asked,
+            cursor,
+            welcomed: false,
+            taken: VecDeque::new(),
+            places,
+            end: None,
+        }
     }
 
     fn poll(&mut self) {
@@ -115,14 +126,20 @@ impl Device {
                 }
                 self.taken.push_back(bytes);
                 let held: usize = self.taken.iter().sum();
-                assert!(held <= limits::CREDIT_BYTES as usize + limits::MESSAGE_BYTES_MAX + 8, "{held} bytes on credit");
+                assert!(
+                    held <= limits::CREDIT_BYTES as usize + limits::MESSAGE_BYTES_MAX + 8,
+                    "{held} bytes on credit"
+                );
             }
             DeviceEvent::CaughtUp(caught_up) => {
                 assert!(caught_up.seq >= self.cursor, "the cursor goes forward");
                 self.cursor = caught_up.seq;
             }
             DeviceEvent::Acked { id, .. } | DeviceEvent::Rejected { id, .. } => {
-                assert!(self.put.contains(&id) && self.answered.insert(id), "answered once, and what was put");
+                assert!(
+                    self.put.contains(&id) && self.answered.insert(id),
+                    "answered once, and what was put"
+                );
             }
             _ => {}
         }
@@ -208,7 +225,10 @@ impl Relay {
                 self.next += items.len() as u64;
                 self.taken.push_back(bytes);
                 let held: usize = self.taken.iter().sum();
-                assert!(held <= limits::CREDIT_BYTES as usize + limits::MESSAGE_BYTES_MAX + 8, "{held} bytes on credit");
+                assert!(
+                    held <= limits::CREDIT_BYTES as usize + limits::MESSAGE_BYTES_MAX + 8,
+                    "{held} bytes on credit"
+                );
             }
             RelayEvent::Fetch(fetch) => self.fetched.push(fetch.space),
             RelayEvent::Ephemeral(m) => assert!(m.payload.len() <= limits::EPHEMERAL_BYTES_MAX),

@@ -80,8 +80,7 @@ impl Names {
 
     fn chains(&self, feed: &mut Feed<'_>) -> ChainSet {
         let n = feed.below(5);
-        let mut chains: Vec<_> =
-            (0..n).map(|_| (*feed.one_of(&self.authors), Self::ranges(feed))).collect();
+        let mut chains: Vec<_> = (0..n).map(|_| (*feed.one_of(&self.authors), Self::ranges(feed))).collect();
         chains.sort_by_key(|(author, _)| *author);
         chains.dedup_by_key(|(author, _)| *author);
         ChainSet { space: self.space(feed), last: feed.flag(), chains }
