@@ -16,6 +16,8 @@ use thiserror::Error;
 const QUIET: usize = 4;
 /// Most pixels for a module: the largest code is then an image of 5,920 by 5,920 pixels.
 const SCALE_MAX: u8 = 32;
+/// Digits that the largest code holds at error correction M; of other letters it holds fewer.
+const TEXT_BYTES_MAX: usize = 5_596;
 
 /// Why there is no image.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -103,6 +105,10 @@ struct Modules {
 
 impl Modules {
     fn of(text: &str) -> Result<Self, QrError> {
+        // The encoder looks for the shortest form of all of a text, with several times its memory, before it sees that there is none.
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(QrError::TooLong { bytes: text.len() });
+        }
         let code = QrCode::with_error_correction_level(text, EcLevel::M).map_err(|e| match e {
             // The others are about versions and segments that a caller chooses, which this one does not.
             Refused::DataTooLong
@@ -209,6 +215,10 @@ mod tests {
         let bytes = most.len() + 1;
         assert_eq!(svg(&"x".repeat(bytes)), Err(QrError::TooLong { bytes }));
         assert_eq!(png(&"x".repeat(bytes), 1), Err(QrError::TooLong { bytes }));
+        // Of nothing more than of digits.
+        assert!(svg(&"7".repeat(TEXT_BYTES_MAX)).is_ok());
+        let bytes = TEXT_BYTES_MAX + 1;
+        assert_eq!(svg(&"7".repeat(bytes)), Err(QrError::TooLong { bytes }));
         let side = |scale| decode_png(&png("x", scale).unwrap()).0;
         assert_eq!((side(0), side(200)), (side(1), side(32)));
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use dinh_fuzz::{genesis, member, member_record, secretary};
 use dinh_proto::charter::Charter;
 use dinh_proto::charter::record::Record;
-use dinh_proto::ids::{CharterTag, ChangeHash, DocId, SessionId, SpaceId};
+use dinh_proto::ids::{ChangeHash, CharterTag, DocId, SessionId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind, Place, RawItem};
 use dinh_proto::keys::DeviceKey;
 use libfuzzer_sys::fuzz_target;

@@ -4,7 +4,8 @@
 use dinh_proto::pack::{PackContext, PackLimits, UnpackedChange, pack, unpack, unpack_in};
 use libfuzzer_sys::fuzz_target;
 
-const SMALL: PackLimits = PackLimits { unpacked_bytes_max: 1 << 20, raw_bytes_max: 2 << 20, ..PackLimits::SNAPSHOT };
+const SMALL: PackLimits =
+    PackLimits { unpacked_bytes_max: 1 << 20, raw_bytes_max: 2 << 20, ..PackLimits::SNAPSHOT };
 
 fuzz_target!(|data: &[u8]| {
     let context = PackContext { actors: &[&[7; 16]], hashes: &[[8; 32]] };

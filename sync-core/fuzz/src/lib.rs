@@ -1,6 +1,16 @@
-//! What the targets share: keys and a branch from `sync-core/testdata/v1`, so that they follow the formats.
+//! What the targets share: keys and a branch from `sync-core/testdata/v1`, so that they follow the formats; scripts, messages, and
+//! a bound on memory.
+
+pub mod chunk;
+mod feed;
+mod memory;
+mod messages;
 
 use std::sync::OnceLock;
+
+pub use feed::Feed;
+pub use memory::within;
+pub use messages::Names;
 
 use bytes::Bytes;
 use dinh_core::gate::Authority;
@@ -80,4 +90,12 @@ pub fn quiet() {
             std::process::abort();
         }
     }));
+}
+
+/// Gives an input to begin with, where somebody asked for it: with `FUZZ_SEEDS` set to a directory, each becomes a file there.
+pub fn seed(name: &str, bytes: &[u8]) {
+    if let Some(directory) = std::env::var_os("FUZZ_SEEDS") {
+        let path = std::path::Path::new(&directory).join(name);
+        std::fs::write(&path, bytes).expect("FUZZ_SEEDS names a directory that can be written");
+    }
 }

@@ -12,6 +12,8 @@
 
 mod columns;
 mod ops;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::legacy::{ElementId, Key, MarkData, ObjectId, Op, OpId, OpType, SortedVec};
 use automerge::{ObjType, ScalarValue};
+use dinh_proto::limits;
 
 use super::columns::{Bytes, Columns, Deltas, Flags, Runs, damaged};
 use super::{FileError, NEW_OPS_MAX, OPS_MAX};
@@ -122,6 +123,15 @@ pub(super) fn read(columns: &Columns, actors: &[[u8; 16]], of: &BTreeSet<usize>)
     Ok(Ops(kept))
 }
 
+/// A key or the name of a mark. A run says it once for any number of rows and each row has a copy, so it is no longer than any document
+/// here has one.
+fn name(text: &str) -> Result<&str, FileError> {
+    if text.len() > limits::KEY_BYTES_MAX {
+        return Err(FileError::Unsupported("a key of more than 256 bytes"));
+    }
+    Ok(text)
+}
+
 struct Row<'a> {
     id: Id,
     object: ObjectId,
@@ -231,7 +241,7 @@ impl<'a> Rows<'a> {
             _ => return damaged("an object has half an id"),
         };
         let key = match (self.key_actors.next()?, self.keys.next()?, self.key_texts.next()?) {
-            (None, None, Some(text)) => Key::Map(text.into()),
+            (None, None, Some(text)) => Key::Map(name(text)?.into()),
             (None, Some(0), None) => Key::Seq(ElementId::Head),
             (Some(actor), Some(n), None) => {
                 let Ok(n) = u64::try_from(n) else { return damaged("an element has no number") };
@@ -254,7 +264,7 @@ impl<'a> Rows<'a> {
             meta,
             value,
             expand: self.expands.next()?,
-            mark: self.marks.next()?,
+            mark: self.marks.next()?.map(name).transpose()?,
         })
     }
 
