@@ -39,6 +39,7 @@ const CANARIES: &[Canary] = &[
         by: &["a reconnect with nothing changed", "checksums: ", "cursor: "],
     },
     Canary { name: "fan-out-unchecked", seeds: 25, by: &["privacy: "] },
+    Canary { name: "hall-acknowledged", seeds: 60, by: &["synced: "] },
     Canary { name: "outbox-trimmed-on-send", seeds: 20, by: &["synced: "] },
     Canary { name: "phone-skips-chain-check", seeds: 40, by: &["cursor: phone N does not have"] },
     Canary { name: "queue-unbounded", seeds: 20, by: &["bounds: "] },
