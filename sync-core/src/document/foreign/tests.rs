@@ -44,7 +44,7 @@ fn file(actor: [u8; 16], changes: &[(u64, Vec<u8>)], ops: &[(u64, Vec<u8>)]) -> 
     [&MAGIC[..], &sum[..4], &[0], &hashed].concat()
 }
 
-/// Found by the fuzz target `foreign`'s columns: every row had a copy of what its run said once.
+/// Found when the fuzz target `foreign` was written: every row had a copy of what its run said once.
 #[test]
 fn a_long_name_that_stands_in_many_rows_is_refused_at_once() {
     let mut document = Document::new([1; 16]);
