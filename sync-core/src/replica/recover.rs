@@ -134,8 +134,13 @@ impl<S: Store> Replica<S> {
         let found = self.document(&header.doc, |d: &Document| {
             d.history().into_iter().find(|c| c.actor == actor && c.seq == seq).map(|c| c.hash)
         })?;
-        let hash = found.ok_or(StoreError::Corrupt("own change before a refused run"))?;
-        Ok(Some(ChangeHash(*hash.as_bytes())))
+        let found = found.map(|hash| ChangeHash(*hash.as_bytes()));
+        // Its run may be kept and not be in the document: written without the right to, as it turned out.
+        let hash = match found {
+            Some(hash) => Some(hash),
+            None => self.opened(&header.doc)?.aside.last_hash(header.actor(), seq),
+        };
+        Ok(Some(hash.ok_or(StoreError::Corrupt("own change before a refused run"))?))
     }
 
     /// Takes an item out of its chain and the outbox.
