@@ -82,11 +82,6 @@ impl<S: Store> Replica<S> {
     /// Goes on in a new session (new chains, new actors) because somebody has an item of this session that this
     /// store never made.
     pub(super) fn leave_session(&mut self, batch: &mut Batch) -> Result<(), ReplicaError> {
-        // Bug: an old copy goes on under the numbers that the newer one has used.
-        #[cfg(feature = "canary")]
-        if dinh_proto::canary::is_planted("session-kept") {
-            return Ok(());
-        }
         self.change_session(BTreeMap::new(), None, (RejectCode::Fork, ""), batch)?;
         self.counters.recoveries += 1;
         Ok(())

@@ -53,10 +53,9 @@ const CANARIES: &[Canary] = &[
     Canary { name: "revoked-author-accepted", seeds: 150, by: &["revoked: "] },
     Canary { name: "saved-before-commit", seeds: 20, by: &["phone N after its start lacks"] },
     Canary { name: "seal-view-at-current-heads", seeds: 200, by: &["phone N finds a seal Wrong"] },
-    Canary { name: "session-kept", seeds: 200, by: &["phone N", "not within N s: "] },
     Canary {
         name: "snapshot-unverified",
-        seeds: 200,
+        seeds: 60,
         by: &[
             "not within N s: ",
             "phones N and N show",
