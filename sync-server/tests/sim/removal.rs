@@ -199,10 +199,10 @@ impl World {
         }
     }
 
-    /// Nobody but the relay brings phones anything, and nobody's past comes back.
+    /// Nobody but the relay brings phones anything (phones that meet may not know of a removal), and nobody's past comes back.
     fn nobody_goes_back(&self) -> bool {
         let faults = &self.opts.faults;
-        faults.relay_restore + faults.phone_restore + faults.twin == 0
+        faults.relay_restore + faults.phone_restore + faults.twin == 0 && self.opts.hall_gap == 0
     }
 
     /// Whether a deed must be seen by who may read it: it was done, its space and document are there for certain, and its
