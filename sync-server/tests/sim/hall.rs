@@ -186,7 +186,8 @@ impl World {
                 // They share no key, or it was the wrong one of several.
                 SessionError::BadHandshake | SessionError::TimedOut => true,
                 SessionError::ClosedByPeer { code: CloseCode::TimedOut, .. } => true,
-                _ => stranger && self.opts.removals > 0,
+                // One of them was removed, or was admitted where the other one was not.
+                _ => stranger,
             };
             assert!(fine, "phone {p}: honest phones fell out: {error}");
             let mine = |e: &End| e.phone == p;
