@@ -55,6 +55,8 @@ pub(super) struct HallLink {
     spaces: BTreeSet<SpaceId>,
     /// Of chains that are held here: what the other device has.
     theirs: BTreeMap<ChainId, Ranges>,
+    /// Spaces of which it gave something that could not be judged: what is here is said again when a charter changes.
+    waits: BTreeSet<SpaceId>,
     /// What it is given next.
     items: VecDeque<ItemKey>,
     snapshots: VecDeque<(SpaceId, DocId)>,
@@ -69,6 +71,7 @@ impl HallLink {
             tags: Vec::new(),
             spaces: BTreeSet::new(),
             theirs: BTreeMap::new(),
+            waits: BTreeSet::new(),
             items: VecDeque::new(),
             snapshots: VecDeque::new(),
         }
@@ -262,10 +265,13 @@ impl<S: Store> Replica<S> {
         for lost in before.iter().filter(|space| !common.contains(space)) {
             link.forget_space(lost);
         }
-        let told = link.told;
-        for space in common.into_iter().filter(|space| !before.contains(space)) {
-            self.say_have(id, space);
-            if told {
+        let (told, waits) = (link.told, std::mem::take(&mut link.waits));
+        for space in common {
+            let is_new = !before.contains(&space);
+            if is_new || waits.contains(&space) {
+                self.say_have(id, space);
+            }
+            if is_new && told {
                 self.give_surplus(id, space)?;
             }
         }
@@ -404,8 +410,10 @@ impl<S: Store> Replica<S> {
         }
         let items = items.into_iter().map(|bytes| (Seq(0), bytes)).collect();
         let bad = self.receive(now, Source::Hall, Items { scope: Scope::Wanted, upto: Seq(0), items })?;
+        let waits = std::mem::take(&mut self.hall_waits);
         // Only of what is here now: so it is bounded by that.
         if let Some(link) = self.hall.get_mut(&id) {
+            link.waits.extend(waits);
             link.theirs.retain(|chain, _| self.held.contains_key(chain));
         }
         self.carry_soon(now.mono);

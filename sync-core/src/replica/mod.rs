@@ -218,6 +218,8 @@ pub struct Replica<S> {
     /// Other devices that this one talks to without a relay.
     hall: BTreeMap<HallPeer, hall::HallLink>,
     hall_ended: VecDeque<(HallPeer, SessionError)>,
+    /// Spaces of which something came from another device that this one cannot judge yet.
+    hall_waits: BTreeSet<SpaceId>,
     link: Option<Link>,
     link_state: LinkState,
     last_reconcile: Option<reconcile::LastReconcile>,
@@ -328,6 +330,7 @@ impl<S: Store> Replica<S> {
             uses: 0,
             hall: BTreeMap::new(),
             hall_ended: VecDeque::new(),
+            hall_waits: BTreeSet::new(),
             link: None,
             link_state: LinkState::Offline,
             last_reconcile: None,

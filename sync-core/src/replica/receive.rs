@@ -33,7 +33,7 @@ pub(super) enum Source {
     Relay,
     /// Another device: nothing is known of the relay's log by that.
     Hall,
-    /// It waited here, and it is not known any more which of the two it was.
+    /// It came from the relay, and waited here.
     Parked,
 }
 
@@ -153,11 +153,11 @@ impl<S: Store> Replica<S> {
             self.take_snapshot(raw, batch, touched)?;
             return Ok(false);
         }
-        let id = raw.id();
+        let (id, space) = (raw.id(), raw.header().space);
         match self.judge(source, raw, batch)? {
             Verdict::Keep(item) => {
                 self.keep_received(&item, batch, touched)?;
-                if source != Source::Relay {
+                if source == Source::Hall {
                     self.carry(&item, batch);
                 }
             }
@@ -171,6 +171,10 @@ impl<S: Store> Replica<S> {
                 if in_log {
                     self.handle_ack(id, seq, batch);
                 }
+            }
+            // It comes again when this device knows more, and says so.
+            Verdict::Wait if source == Source::Hall => {
+                self.hall_waits.insert(space);
             }
             Verdict::Wait => self.park(id, &bytes, batch),
             // The other device may not have heard yet of what this one judges by; but it has checked what it keeps.
@@ -348,9 +352,6 @@ impl<S: Store> Replica<S> {
     }
 
     fn park(&mut self, id: ItemId, bytes: &[u8], batch: &mut Batch) {
-        if self.parked.values().any(|parked| parked == bytes) {
-            return;
-        }
         let total: usize = self.parked.values().map(Vec::len).sum();
         if self.parked.len() >= limits::PARKED_RUNS_PER_DOCUMENT_MAX
             || total + bytes.len() > limits::PARKED_BYTES_PER_DOCUMENT_MAX

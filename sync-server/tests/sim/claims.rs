@@ -34,7 +34,9 @@ impl World {
         let went_back = faults.relay_restore + faults.phone_restore + faults.twin > 0;
         // A disk that fails between a phone's cursor and the acknowledgement of what it sent itself makes it ask once, for nothing.
         let disks = faults.phone_disk + faults.phone_full > 0;
-        if !went_back && !disks && !self.opts.hostile && self.opts.removals == 0 {
+        // What phones gave each other makes one ask, too, for nothing: open (docs/TESTING.md).
+        let met = self.opts.hall_gap > 0;
+        if !went_back && !disks && !met && !self.opts.hostile && self.opts.removals == 0 {
             let found = self.totals.mismatches;
             assert_eq!(found, 0, "checksums: a phone that received everything in order lacked something");
         }
