@@ -150,7 +150,7 @@ impl<S: Store> Replica<S> {
             return Ok(false);
         }
         if raw.header().kind == Kind::Snapshot {
-            self.take_snapshot(raw, batch, touched)?;
+            self.take_snapshot(source, raw, batch, touched)?;
             return Ok(false);
         }
         let (id, space) = (raw.id(), raw.header().space);

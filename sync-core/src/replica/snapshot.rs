@@ -13,6 +13,7 @@ use dinh_proto::ids::{Author, ChainId, DeviceId, DocId};
 use dinh_proto::item::{Header, Item, Kind, Place, RawItem, SpaceSum};
 use dinh_proto::ranges::Ranges;
 
+use super::receive::Source;
 use super::schema::{self, Batch, ItemKey};
 use super::{Outgoing, Replica, ReplicaError};
 use crate::document::Document;
@@ -115,13 +116,7 @@ impl<S: Store> Replica<S> {
                 }
             }
             self.linked.look_again(chain);
-            let covered = self.covered.remove(&chain).unwrap_or_default().minus(&author.covered);
-            if covered.is_empty() {
-                batch.delete(Table::Covered, schema::chain_key(&chain));
-            } else {
-                batch.put(Table::Covered, schema::chain_key(&chain), super::ranges_bytes(&covered));
-                self.covered.insert(chain, covered);
-            }
+            self.uncover(&chain, &author.covered, batch);
         }
         self.change_sum(space, batch, |s| *s = SpaceSum(s.0.wrapping_sub(sum.0)));
         batch.delete(Table::Snapshots, doc.0);
@@ -134,10 +129,21 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
+    fn uncover(&mut self, chain: &ChainId, ranges: &Ranges, batch: &mut Batch) {
+        let covered = self.covered.remove(chain).unwrap_or_default().minus(ranges);
+        if covered.is_empty() {
+            batch.delete(Table::Covered, schema::chain_key(chain));
+        } else {
+            batch.put(Table::Covered, schema::chain_key(chain), super::ranges_bytes(&covered));
+            self.covered.insert(*chain, covered);
+        }
+    }
+
     /// A snapshot came in place of the runs that it covers. One that does not open (also: not now, because its space is
     /// locked) is dropped: the checksum will not match, and the reconcile fetches the runs.
     pub(super) fn take_snapshot(
         &mut self,
+        source: Source,
         raw: RawItem,
         batch: &mut Batch,
         touched: &mut BTreeSet<DocId>,
@@ -163,7 +169,7 @@ impl<S: Store> Replica<S> {
                 return Ok(());
             }
         };
-        if self.covers_less(&item, &opened)? {
+        if self.covers_less(source, &item, &opened)? {
             tracing::debug!(?id, "an older snapshot than the one that is here is dropped");
             return Ok(());
         }
@@ -172,15 +178,23 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    /// Whether something that only the stored snapshot holds would be lost by taking this one in its place.
-    fn covers_less(&self, item: &Item, opened: &OpenedSnapshot) -> Result<bool, ReplicaError> {
+    /// Whether something that only the stored snapshot holds would be lost by taking this one in its place. Another device's
+    /// may not cover less at all: it is older.
+    fn covers_less(
+        &self,
+        source: Source,
+        item: &Item,
+        opened: &OpenedSnapshot,
+    ) -> Result<bool, ReplicaError> {
         let (doc, space) = (item.header().doc, item.header().space);
         let Some(old) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? else { return Ok(false) };
         for author in self.snapshot_frame_of(&schema::stored_item(old)?)?.authors {
             let header = Header::decode(&author.header[..dinh_proto::item::HEADER_BYTES])?;
             let chain = ChainId { space, author: header.author };
-            let mut kept = self.held.get(&chain).cloned().unwrap_or_default();
-            opened.covered.iter().filter(|(a, _)| *a == header.author).for_each(|(_, r)| kept.extend(r));
+            let mut kept = covered_by(opened, &header.author);
+            if source != Source::Hall {
+                kept.extend(self.held.get(&chain).unwrap_or(&Ranges::default()));
+            }
             if !author.covered.minus(&kept).is_empty() {
                 return Ok(true);
             }
@@ -218,6 +232,18 @@ impl<S: Store> Replica<S> {
         if let Some(old) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? {
             let old = self.snapshot_frame_of(&schema::stored_item(old)?)?;
             sum = SpaceSum(sum.0.wrapping_sub(old.sum.0));
+            for author in &old.authors {
+                let header = Header::decode(&author.header[..dinh_proto::item::HEADER_BYTES])?;
+                let chain = ChainId { space, author: header.author };
+                let given_up = author.covered.minus(&covered_by(opened, &header.author));
+                // It does not count any more, say. What is held of it is in the sum by itself from now on.
+                for n in given_up.iter().flat_map(|(a, b)| a..=b) {
+                    if let Some(held) = self.read_item(&chain, n)? {
+                        sum.add(&held.id());
+                    }
+                }
+                self.uncover(&chain, &given_up, batch);
+            }
         }
         self.change_sum(space, batch, |s| *s = SpaceSum(s.0.wrapping_add(sum.0)));
         batch.put(Table::Snapshots, doc.0, item.bytes().to_vec());
@@ -325,4 +351,10 @@ impl<S: Store> Replica<S> {
         }
         Ok(Some(SnapshotFrame { authors: authors.into_values().map(|(_, a)| a).collect(), sum }))
     }
+}
+
+fn covered_by(opened: &OpenedSnapshot, author: &Author) -> Ranges {
+    let mut covered = Ranges::default();
+    opened.covered.iter().filter(|(a, _)| a == author).for_each(|(_, ranges)| covered.extend(ranges));
+    covered
 }

@@ -115,7 +115,8 @@ fn silence_ends_it_and_so_does_a_greeting_that_does_not_come() {
     let (mut one, mut two) = met();
     let at = |seconds: u64| Timestamp(0) + Duration::from_secs(seconds);
     assert_eq!(one.poll_timeout(), Some(Timestamp(0) + limits::HANDSHAKE_TIMEOUT));
-    (one.have(account()), two.have(account()));
+    one.have(account());
+    two.have(account());
     talk(&mut one, &mut two);
     assert_eq!(one.poll_timeout(), Some(Timestamp(0) + limits::KEEPALIVE_AFTER));
     one.handle_timeout(at(31));
