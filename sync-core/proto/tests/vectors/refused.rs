@@ -242,7 +242,7 @@ fn messages(c: &mut Catalogue) {
     add("detail-not-utf8", invalid, "a detail that is not UTF-8", with(&reject, reject.len() - 1, 0xff));
     let detail = [&[16, 0, 0, 0, 0, 0, 0xc9, 1][..], &[b'a'; 201]].concat();
     add("detail-limit", invalid, "a detail of 201 bytes", framed(&detail));
-    add("close-code", invalid, "close code 9", framed(&[16, 9, 0, 0, 0, 0, 0]));
+    add("close-code", invalid, "close code 10", framed(&[16, 10, 0, 0, 0, 0, 0]));
     let mut presence = vec![12];
     presence.extend([0; 32]);
     presence.put_blob(&[0; 4_097]);
