@@ -39,7 +39,7 @@ const CANARIES: &[Canary] = &[
         by: &["a reconnect with nothing changed", "checksums: ", "cursor: "],
     },
     Canary { name: "fan-out-unchecked", seeds: 25, by: &["privacy: "] },
-    Canary { name: "hall-acknowledged", seeds: 60, by: &["synced: "] },
+    Canary { name: "hall-acknowledged", seeds: 250, by: &["synced: "] },
     Canary { name: "outbox-trimmed-on-send", seeds: 20, by: &["synced: "] },
     Canary { name: "phone-skips-chain-check", seeds: 40, by: &["cursor: phone N does not have"] },
     Canary { name: "queue-unbounded", seeds: 20, by: &["bounds: "] },
@@ -52,7 +52,7 @@ const CANARIES: &[Canary] = &[
     Canary { name: "resume-from-wrong-seq", seeds: 20, by: &["checksums: "] },
     Canary { name: "revoked-author-accepted", seeds: 150, by: &["revoked: "] },
     Canary { name: "saved-before-commit", seeds: 20, by: &["phone N after its start lacks"] },
-    Canary { name: "seal-view-at-current-heads", seeds: 200, by: &["phone N finds a seal Wrong"] },
+    Canary { name: "seal-view-at-current-heads", seeds: 600, by: &["phone N finds a seal Wrong"] },
     Canary {
         name: "snapshot-unverified",
         seeds: 60,
