@@ -60,8 +60,6 @@ pub const CHAIN_HOLE_MAX: usize = 4_096;
 /// Keys of a branch, newest first, under which a device talks to another one without a relay: who has been away for longer
 /// than so many rotations meets a relay first.
 pub const HALL_KEYS_MAX: usize = 16;
-/// Connections to other devices without a relay, of one device: a hall of that many phones around one.
-pub const HALL_CONNECTIONS_MAX: usize = 64;
 /// Spaces in one `CaughtUp`, and backfills in one `Hello`.
 pub const SPACES_PER_MESSAGE_MAX: usize = 16_384;
 /// Sessions of one device that may write in one space: each restored backup uses one.

@@ -250,9 +250,14 @@ impl<S: Store> Replica<S> {
     pub(super) fn keep_own(&mut self, item: &Item, batch: &mut Batch) {
         self.counters.items_made += 1;
         self.keep_item(item, batch);
+        self.send_item(item, batch);
+    }
+
+    /// An item is to be sent to the relay.
+    pub(super) fn send_item(&mut self, item: &Item, batch: &mut Batch) {
         let key = ItemKey { chain: item.header().chain(), n: item.header().n().unwrap_or_default() };
         let order = self.next_order(batch);
-        batch.put(Table::Outbox, order.to_be_bytes(), super::schema::outgoing_item(&key));
+        batch.put(Table::Outbox, order.to_be_bytes(), [&[0][..], &key.to_bytes()].concat());
         self.outbox_insert(order, Outgoing::Item(key), item.id(), item.header().space);
     }
 

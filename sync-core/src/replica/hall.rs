@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use dinh_proto::channel::Binding;
+use dinh_proto::charter::Charter;
 use dinh_proto::error::{CloseCode, InvalidMessage, RejectCode, SessionError};
 use dinh_proto::ids::{Author, ChainId, CharterTag, DeviceId, DocId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{Item, Kind, RawItem};
@@ -422,13 +423,9 @@ impl<S: Store> Replica<S> {
 
     /// An item that another device gave goes to the relay with what this device made.
     pub(super) fn carry(&mut self, item: &Item, batch: &mut Batch) {
-        if self.outbox_ids.contains_key(&item.id()) {
-            return;
+        if !self.outbox_ids.contains_key(&item.id()) {
+            self.send_item(item, batch);
         }
-        let key = ItemKey { chain: item.header().chain(), n: item.header().n().unwrap_or_default() };
-        let order = self.next_order(batch);
-        batch.put(Table::Outbox, order.to_be_bytes(), schema::outgoing_item(&key));
-        self.outbox_insert(order, Outgoing::Item(key), item.id(), item.header().space);
     }
 
     /// Whether what is to be sent is another device's.
@@ -436,11 +433,8 @@ impl<S: Store> Replica<S> {
         matches!(what, Outgoing::Item(key) if key.chain.author.device != self.device)
     }
 
-    /// Whether what is to be sent is another device's run: its author may send it too, and is waited for. Records are not:
-    /// the relay may need them to know this device.
     pub(super) fn is_carried_run(&self, what: &Outgoing) -> bool {
-        self.is_carried(what)
-            && matches!(what, Outgoing::Item(key) if !self.charters.contains_key(&key.chain.space))
+        is_run_of_another(what, &self.device, &self.charters)
     }
 
     /// The items of a chain from a place on, if all of them are carried: the relay's log does not have them.
@@ -480,6 +474,17 @@ impl<S: Store> Replica<S> {
         let key = ItemKey { chain: item.header().chain(), n };
         self.hall.values_mut().for_each(|link| link.item_stored(key));
     }
+}
+
+/// Whether what is to be sent is another device's run: its author may send it too, and is waited for. Records are not: the
+/// relay may need them to know this device.
+pub(super) fn is_run_of_another(
+    what: &Outgoing,
+    device: &DeviceId,
+    charters: &BTreeMap<SpaceId, Charter>,
+) -> bool {
+    matches!(what, Outgoing::Item(key)
+        if key.chain.author.device != *device && !charters.contains_key(&key.chain.space))
 }
 
 /// The chains of one space.

@@ -214,8 +214,7 @@ impl<S: Store> Replica<S> {
             self.advance(doc, true)?;
         }
         // They may have grown.
-        docs.last().map_or(Ok(()), |doc| self.evict(doc))?;
-        Ok(())
+        docs.last().map_or(Ok(()), |doc| self.evict(doc))
     }
 
     pub(super) fn tell_devices(&mut self, branch: &SpaceId) {

@@ -17,7 +17,7 @@ use dinh_proto::wire::{CaughtUp, Ephemeral, Hello, Welcome};
 use rand_chacha::rand_core::RngCore;
 
 use super::event::{LinkState, Refuser};
-use super::hall::HallLink;
+use super::hall::{HallLink, is_run_of_another};
 use super::receive::Source;
 use super::schema::{self, Batch, ItemKey};
 use super::tend::random_delay;
@@ -185,7 +185,7 @@ impl<S: Store> Replica<S> {
         Ok(self.link.as_mut().is_some_and(|l| l.session.poll_transmit(buf)))
     }
 
-    pub(super) fn open_presence(&self, m: &Ephemeral) -> Option<Bytes> {
+    fn open_presence(&self, m: &Ephemeral) -> Option<Bytes> {
         let keys = self.keys.of(&m.space);
         let opened = keys.filter_map(|k| k.open_presence(&m.space, &m.device, &m.payload).ok()).next();
         opened.map(Bytes::from)
@@ -537,9 +537,6 @@ impl<S: Store> Replica<S> {
             return Ok(());
         }
         self.seal_all()?;
-        let waits = !self.link.as_ref().is_some_and(|link| link.carries);
-        let carried: BTreeSet<ItemId> =
-            self.outbox.values().filter(|e| waits && self.is_carried_run(&e.what)).map(|e| e.id).collect();
         let Some(link) = &mut self.link else { return Ok(()) };
         while link.session.can_put()
             && let Some(extra) = link.extras.pop_front()
@@ -556,7 +553,7 @@ impl<S: Store> Replica<S> {
             if link.offered.contains(&entry.id) || link.held_back.contains(&entry.id) {
                 continue;
             }
-            if carried.contains(&entry.id) {
+            if !link.carries && is_run_of_another(&entry.what, &self.device, &self.charters) {
                 continue;
             }
             let item = match entry.what {

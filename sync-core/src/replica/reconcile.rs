@@ -10,6 +10,7 @@ use dinh_proto::ranges::Ranges;
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::ChainSet;
 
+use super::hall::of_space;
 use super::link::Extra;
 use super::schema::{Batch, ItemKey};
 use super::{Outgoing, Replica, ReplicaError};
@@ -95,7 +96,7 @@ impl<S: Store> Replica<S> {
         let waiting = self.waiting_items();
         let nothing = Ranges::default();
         let mut extras = Vec::new();
-        for (chain, held) in self.held.iter().filter(|(chain, _)| chain.space == space) {
+        for (chain, held) in of_space(&self.held, space) {
             let theirs = theirs.get(&chain.author).unwrap_or(&nothing);
             for n in held.minus(theirs).iter().flat_map(|(from, to)| from..=to) {
                 let key = ItemKey { chain: *chain, n };

@@ -135,11 +135,6 @@ pub(super) fn parked_id(bytes: &[u8], space: &SpaceId) -> Option<ItemId> {
     (header.space == *space && header.kind != Kind::Snapshot).then(|| item.id())
 }
 
-/// A row of the outbox that stands for an item.
-pub(super) fn outgoing_item(key: &ItemKey) -> Vec<u8> {
-    [&[0][..], &key.to_bytes()].concat()
-}
-
 pub(super) fn item(tx: &dyn ReadTx, key: &ItemKey) -> Result<Option<Item>, StoreError> {
     tx.get(Table::Items, &key.to_bytes())?.map(stored_item).transpose()
 }
