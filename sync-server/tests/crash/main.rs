@@ -14,10 +14,13 @@ mod child;
 mod disk;
 mod images;
 mod process;
+#[path = "../real_common/mod.rs"]
+mod real_common;
 mod tokens;
 mod world;
 
-use std::io::Write;
+use real_common::{number, report};
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -28,17 +31,6 @@ use world::{Counts, World};
 const ROUNDS_PER_WORLD: u64 = 60;
 /// Worlds at the same time: mostly they wait.
 const WORLDS_AT_ONCE: usize = 3;
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}")))
-}
-
-/// A line that libtest does not swallow.
-fn report(line: &str) {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").unwrap();
-    out.flush().unwrap();
-}
 
 #[test]
 fn kill_9_at_any_moment_loses_nothing() {

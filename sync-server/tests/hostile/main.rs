@@ -17,24 +17,15 @@ mod flood;
 #[path = "../hub_common/mod.rs"]
 mod hub_common;
 mod peer;
+#[path = "../real_common/mod.rs"]
+mod real_common;
 mod relay;
 mod rules;
 mod table;
 
-use std::io::Write;
+use real_common::{number, report};
 
 use tokio::sync::RwLock;
 
 /// The siege is measured alone.
 static ALONE: RwLock<()> = RwLock::const_new(());
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}")))
-}
-
-/// A line that libtest does not swallow.
-fn report(line: &str) {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").unwrap();
-    out.flush().unwrap();
-}
