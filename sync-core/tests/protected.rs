@@ -449,6 +449,24 @@ fn a_snapshot_that_comes_while_it_is_locked_is_fetched_as_runs_once() {
     assert_eq!(village.relay.reconciles, 1);
 }
 
+/// In the order of the log, a device that was let in late meets the snapshots before its keys.
+#[test]
+fn a_snapshot_that_comes_before_its_key_waits_for_it() {
+    let mut village = Village::unconnected(false);
+    let notice = village.notice;
+    for n in 0..60 {
+        write(&mut village.secretary, &notice, &format!("n{n}"), "thông báo của nhà văn hóa");
+        village.relay.meet(&mut village.secretary, at(n));
+    }
+    let mut member = village.admit(3, Role::Member);
+    village.relay.meet(&mut village.secretary, at(100));
+    village.relay.meet(&mut member, at(100));
+    assert_eq!(village.relay.snapshots_out, 1);
+    assert_eq!((member.counters().snapshots_used, village.relay.reconciles), (1, 0));
+    assert_eq!(member.document_hash(&notice).unwrap(), village.secretary.document_hash(&notice).unwrap());
+    assert_eq!(member.backlog().parked, 0);
+}
+
 #[test]
 fn acts_in_a_branch_go_on_while_it_is_locked_and_keys_follow_with_the_unlocking() {
     let mut village = Village::unconnected(true);

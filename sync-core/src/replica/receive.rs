@@ -69,6 +69,7 @@ impl<S: Store> Replica<S> {
         self.move_cursor(items.scope, items.upto, &mut batch);
         self.settle_charters(Some(now.mono), &mut batch)?;
         batch.commit(&mut self.store)?;
+        self.retry_snapshots(&mut touched)?;
         self.settle_forks(&mut touched)?;
         self.rejudge()?;
         for doc in &touched {
@@ -351,7 +352,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    fn park(&mut self, id: ItemId, bytes: &[u8], batch: &mut Batch) {
+    pub(super) fn park(&mut self, id: ItemId, bytes: &[u8], batch: &mut Batch) {
         let total: usize = self.parked.values().map(Vec::len).sum();
         if self.parked.len() >= limits::PARKED_RUNS_PER_DOCUMENT_MAX
             || total + bytes.len() > limits::PARKED_BYTES_PER_DOCUMENT_MAX

@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use dinh_proto::crypto::plain_bytes_max;
-use dinh_proto::error::{Fate, RejectCode};
-use dinh_proto::ids::{Author, ChainId, DeviceId, DocId};
+use dinh_proto::error::RejectCode;
+use dinh_proto::ids::{Author, ChainId, DeviceId, DocId, SpaceId};
 use dinh_proto::item::{Header, Item, Kind, Place, RawItem, SpaceSum};
 use dinh_proto::ranges::Ranges;
 
@@ -139,8 +140,9 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    /// A snapshot came in place of the runs that it covers. One that does not open (also: not now, because its space is
-    /// locked) is dropped: the checksum will not match, and the reconcile fetches the runs.
+    /// A snapshot came in place of the runs that it covers. One whose key is still on the way waits, as a run does: a
+    /// device that is let in while it is connected gets the snapshots before its keys. One that does not open (also:
+    /// not now, because its space is locked) is dropped: the checksum will not match, and the reconcile fetches the runs.
     pub(super) fn take_snapshot(
         &mut self,
         source: Source,
@@ -148,22 +150,32 @@ impl<S: Store> Replica<S> {
         batch: &mut Batch,
         touched: &mut BTreeSet<DocId>,
     ) -> Result<(), ReplicaError> {
-        let id = raw.id();
-        let charter = self.branch_charter(&raw.header().space);
+        let (id, space) = (raw.id(), raw.header().space);
+        let bytes = raw.as_bytes().clone();
+        let charter = self.branch_charter(&space);
+        let is_unjoined = charter.is_none();
         let verified = charter.map_or(Err(RejectCode::UnknownTarget), |c| {
             let key = c.key_for(&raw)?;
             let item = raw.verify(&key)?;
             c.standing(item.header(), item.id().link())?;
             Ok(item)
         });
+        let is_later = |e: &gate::GateError| matches!(e, gate::GateError::NoKey);
         let opened = match verified {
-            Ok(item) => self.open_snapshot(&item).map(|opened| (item, opened)).map_err(|e| e.to_string()),
-            Err(code) if code.fate() == Fate::Later => Err("its author or document is not known".to_owned()),
-            Err(code) => Err(format!("{code:?}")),
+            Ok(item) => match self.open_snapshot(&item) {
+                Ok(opened) => Ok((item, opened)),
+                Err(e) => Err((is_later(&e) && !self.is_locked(&space), e.to_string())),
+            },
+            Err(code) => Err((is_unjoined, format!("{code:?}"))),
         };
         let (item, opened) = match opened {
             Ok(found) => found,
-            Err(reason) => {
+            Err((true, reason)) if source != Source::Hall => {
+                tracing::debug!(?id, reason, "a snapshot waits");
+                self.park(id, &bytes, batch);
+                return Ok(());
+            }
+            Err((_, reason)) => {
                 tracing::warn!(?id, reason, "a snapshot is dropped: the runs will be fetched");
                 self.counters.refused += 1;
                 return Ok(());
@@ -176,6 +188,41 @@ impl<S: Store> Replica<S> {
         self.use_snapshot(&item, &opened, batch)?;
         touched.insert(item.header().doc);
         Ok(())
+    }
+
+    /// Keys came: snapshots that waited for them are taken, in a transaction of its own.
+    pub(super) fn retry_snapshots(&mut self, touched: &mut BTreeSet<DocId>) -> Result<(), ReplicaError> {
+        if !self.keys_came {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for raw in self.unpark_snapshots(|_| true, &mut batch) {
+            self.take_snapshot(Source::Parked, raw, &mut batch, touched)?;
+        }
+        batch.commit(&mut self.store)?;
+        Ok(())
+    }
+
+    /// The runs that these spaces' waiting snapshots stand for will be fetched: nobody waits for the snapshots any more.
+    pub(super) fn give_up_snapshots(&mut self, spaces: &[SpaceId], batch: &mut Batch) {
+        for raw in self.unpark_snapshots(|space| spaces.contains(space), batch) {
+            tracing::warn!(id = ?raw.id(), "the key of a snapshot did not come: the runs will be fetched");
+            self.counters.refused += 1;
+        }
+    }
+
+    fn unpark_snapshots(&mut self, of: impl Fn(&SpaceId) -> bool, batch: &mut Batch) -> Vec<RawItem> {
+        let mut found = Vec::new();
+        self.parked.retain(|order, bytes| {
+            let Ok(raw) = RawItem::parse(Bytes::copy_from_slice(bytes)) else { return true };
+            if raw.header().kind != Kind::Snapshot || !of(&raw.header().space) {
+                return true;
+            }
+            batch.delete(Table::Parked, order.to_be_bytes());
+            found.push(raw);
+            false
+        });
+        found
     }
 
     /// Whether something that only the stored snapshot holds would be lost by taking this one in its place. Another device's
