@@ -15,7 +15,7 @@ use dinh_core::store::{EncryptedStore, MemoryStore, RedbStore, Store, StoreKey};
 use dinh_core::testing::space_key;
 use dinh_proto::charter::record::{Audience, JoinRequest, Reason, Role, Writers};
 use dinh_proto::ids::{DocId, MemberId, SpaceId};
-use dinh_proto::keys::{DeviceKey, SignKey};
+use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use small_relay::{SmallRelay, at};
 
 type Disk = EncryptedStore<RedbStore>;
@@ -458,7 +458,13 @@ fn a_snapshot_that_comes_before_its_key_waits_for_it() {
         write(&mut village.secretary, &notice, &format!("n{n}"), "thông báo của nhà văn hóa");
         village.relay.meet(&mut village.secretary, at(n));
     }
-    let mut member = village.admit(3, Role::Member);
+    village.admit(3, Role::Member);
+    // A welcome brings no records, unlike an invitation.
+    let mut member = opened(MemoryStore::new(), DeviceKey::from_seed(&[3; 32]), 3);
+    let (relay, device) =
+        (RelayKey::from_seed(&[77; 32]).public(), DeviceKey::from_seed(&[3; 32]).public().id());
+    let welcome = village.secretary.welcome(village.branch, device, relay, "wss://relay.example");
+    member.join_by_welcome(&welcome.unwrap()).unwrap();
     village.relay.meet(&mut village.secretary, at(100));
     village.relay.meet(&mut member, at(100));
     assert_eq!(village.relay.snapshots_out, 1);
