@@ -298,7 +298,9 @@ impl Hub {
             return Err(self.over(Limit::CharterBytes));
         }
         if matches!(record, Record::Document { .. })
-            && self.branches.get(&branch).is_some_and(|c| c.documents().len() >= quotas.branch_documents)
+            && self.branches.get(&branch).is_some_and(|c| {
+                c.documents().values().filter(|d| d.counts).count() >= quotas.branch_documents
+            })
         {
             return Err(self.over(Limit::BranchDocuments));
         }

@@ -171,8 +171,7 @@ impl World {
             let status = replica.status();
             // What somebody wrote who may not even read there any more stays with it; its store says what that is.
             let stuck = self.truth.cut.iter().any(|(device, _)| *device == phone.device);
-            let stuck = || stuck || self.writes_in_void(p);
-            if status.link != LinkState::Live || (status.pending != 0 && !stuck()) {
+            if status.link != LinkState::Live || (status.pending != 0 && !stuck) {
                 return false;
             }
             let Some(charter) = replica.charters().get(&self.truth.branch) else { return false };
@@ -225,10 +224,7 @@ impl World {
         let (before, mismatches) = (self.truth.log.len(), self.mismatches());
         self.reconnect_everybody();
         assert_eq!(before, self.truth.log.len(), "a reconnect with nothing changed made items");
-        // Open (docs/TESTING.md): who hears of a removal before a run of a document that it voids has another checksum for good.
-        if self.truth.cut.is_empty() {
-            assert_eq!(mismatches, self.mismatches(), "a reconnect with nothing changed found a mismatch");
-        }
+        assert_eq!(mismatches, self.mismatches(), "a reconnect with nothing changed found a mismatch");
         let charter = self.check_log();
         self.check_documents(&charter);
         self.check_holdings();
@@ -272,11 +268,10 @@ impl World {
         drop(ledger);
         charter.extend(&records).expect("the log's charter reads");
         for id in &self.truth.acked {
-            // A relay that went back takes nothing of who was removed since, nor of a document that does not count any more.
+            // A relay that went back takes nothing of who was removed since.
             let item = RawItem::parse(self.ledger.borrow().made[id].clone()).expect("checked before");
-            let (device, doc) = (item.header().author.device, item.header().doc);
-            let void = item.header().kind != Kind::Charter && !charter.documents().contains_key(&doc);
-            let gone = void || self.truth.cut.iter().any(|(cut, _)| *cut == device);
+            let device = item.header().author.device;
+            let gone = self.truth.cut.iter().any(|(cut, _)| *cut == device);
             let may_be_gone = self.opts.faults.relay_restore > 0 && !self.truth.cut.is_empty() && gone;
             assert!(
                 may_be_gone || self.truth.logged.contains_key(id),
@@ -402,17 +397,7 @@ impl World {
                 let readable = space.is_none_or(|space| charter.can_read(&device, &space));
                 assert!(!readable, "phone {p}: changes of {doc}, which it reads, are in no item");
             }
-            let void = |bytes: Vec<u8>| {
-                let item = RawItem::parse(bytes.into()).expect("a phone keeps well-formed items");
-                !self.truth.cut.is_empty() && !charter.documents().contains_key(&item.header().doc)
-            };
-            // Runs of a document that does not count, because its author was removed, wait for what makes it count.
-            let waits = rows(Table::Parked).into_iter().any(|(_, bytes)| !void(bytes));
-            assert!(!waits, "phone {p}: something waits for ever");
-            for table in [Table::Outbox, Table::Backfills] {
-                if table == Table::Outbox && self.writes_in_void(p) {
-                    continue;
-                }
+            for table in [Table::Parked, Table::Outbox, Table::Backfills] {
                 assert_eq!(rows(table).len(), 0, "phone {p}: something is left in {}", table.name());
             }
             if !self.phones.iter().any(|other| other.may_fork) && self.truth.cut.is_empty() {
@@ -425,14 +410,8 @@ impl World {
                 let sum = u128::from_le_bytes(value.try_into().expect("16 bytes"));
                 mine.insert(space, SpaceSum(sum));
             }
-            // Who heard of a removal before such a run holds it parked, outside of its checksum.
-            for (_, bytes) in rows(Table::Parked) {
-                let item = RawItem::parse(bytes.into()).expect("looked at before");
-                mine.entry(item.header().space).or_default().add(&item.id());
-            }
             for (space, sum) in &sums {
-                // Open (docs/TESTING.md): after a removal, what a phone holds may depend on what it heard of first.
-                if self.truth.cut.is_empty() && charter.can_read(&self.phones[p].device, space) {
+                if charter.can_read(&self.phones[p].device, space) {
                     assert_eq!(
                         mine.get(space).copied().unwrap_or_default(),
                         *sum,

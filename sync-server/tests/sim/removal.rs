@@ -217,31 +217,12 @@ impl World {
         let made = |wanted: &dyn Fn(&What) -> bool| {
             self.truth.deeds.iter().any(|d| d.must == Must::Yes && wanted(&d.what))
         };
-        if let Some(doc) = deed.what.doc()
-            && !made(&|what| matches!(what, What::Document { doc: d } | What::Paper { doc: d } if *d == doc))
-        {
-            return false;
-        }
         let Some(id) = self.space_of_deed(&deed.what) else { return true };
         let Some(space) = self.truth.spaces.iter().find(|s| s.id == id) else { return false };
-        if !made(&|what| matches!(what, What::Space { space } if *space == id)) {
-            return false;
-        }
         let who = self.phones[deed.phone].member;
         let listed = space.everyone || space.first.contains(&who);
         listed
             || made(&|what| matches!(what, What::Grant { space, member } if *space == id && *member == who))
-    }
-
-    /// This phone wrote in a document that does not count: who made it was removed by somebody who had not seen it. The relay
-    /// does not know such a document, so what was written there is offered again and again, and stays on its phone.
-    pub(crate) fn writes_in_void(&self, p: usize) -> bool {
-        let device = self.phones[p].device;
-        !self.truth.cut.is_empty()
-            && self.truth.deeds.iter().any(|deed| {
-                let own = self.phones[deed.phone].device == device && deed.must == Must::Yes;
-                own && deed.what.doc().is_some() && !self.is_due(deed)
-            })
     }
 
     /// At the end: what a device that was out did is on no phone of those who are in.

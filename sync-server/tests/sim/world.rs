@@ -387,7 +387,7 @@ impl World {
         });
         // What one side still says to a connection that the other has left is no traffic.
         let open = self.conns.get(&conn).is_some_and(|c| c.phone_open && c.relay_open);
-        if said.busy && open && !self.is_out(phone) && !(self.healing && self.writes_in_void(phone)) {
+        if said.busy && open && !self.is_out(phone) {
             self.last_busy = now;
         }
         self.check_said(conn, phone, &said);

@@ -466,6 +466,7 @@ impl Charter {
             Quick::Counts => {}
             // That it is there lets nothing else count.
             Quick::DoesNot(_) if !self.stirs_as_idle(kind) => {
+                self.add_as_there(id);
                 if let Some(answer) = self.answer.get_mut() {
                     answer.idle[kind] += 1;
                 }

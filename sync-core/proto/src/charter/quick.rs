@@ -96,6 +96,19 @@ impl Charter {
         }
     }
 
+    /// What a record made that does not count is put in the answer if it is there all the same, or the answer is given up.
+    pub(super) fn add_as_there(&mut self, id: ItemId) {
+        let Some(entry) = self.set.get(&id) else { return };
+        if !settle::is_there(self.view(), &self.set, entry) {
+            return;
+        }
+        if self.stirs(entry) {
+            self.answer.take();
+        } else if let Some(answer) = self.answer.get_mut() {
+            settle::add(&mut answer.view, &self.set, id, entry);
+        }
+    }
+
     /// Whether its issuer created the same space or document before: the record with the smaller id counts.
     fn is_twice(&self, entry: &Entry) -> bool {
         let device = &entry.author.device;

@@ -3,6 +3,11 @@
 //! They are taken kind by kind, so that each finds what it may build on; within a kind by item id. Who says who reads a
 //! space is heard level by level: its creator, then secretaries, then deputies; nobody of a lower level lets back in whom a
 //! higher one took off.
+//!
+//! What somebody made for others outlives the right to make it. A space, document or key whose issuer had the right once, and
+//! lost it by one who had not seen the record, does not count, but is *there*: others may have written in it, and what they
+//! wrote counts by their own right. What the issuer wrote there is judged as everywhere, and nobody's word is taken for a key
+//! that is only there.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +23,18 @@ use crate::ids::{DeviceId, DocId, ItemId, MemberId, SpaceId};
 /// Applies all of them that count.
 pub(super) fn settle(view: &mut View, set: &Set, counts: &mut BTreeSet<ItemId>) {
     let mut apply_all = |view: &mut View, kinds: &[u8]| {
+        let mut rest = Vec::new();
         for (id, entry) in set.of_kind(kinds) {
             if judge(view, set, &id, entry).is_ok() {
                 apply(view, set, id, entry);
                 counts.insert(id);
+            } else {
+                rest.push((id, entry));
+            }
+        }
+        for (id, entry) in rest {
+            if is_there(view, set, entry) {
+                add(view, set, id, entry);
             }
         }
     };
@@ -88,6 +101,39 @@ fn issuer<'a>(view: &'a View, set: &Set, id: &ItemId, entry: &Entry) -> Result<I
         return Err(RejectCode::NotAuthorised);
     }
     Ok(Issuer { device, role, at })
+}
+
+/// Whether what a record made that does not count is there all the same: its issuer might once have made it.
+pub(super) fn is_there(view: &View, set: &Set, entry: &Entry) -> bool {
+    super::count_step();
+    let Some(device) = view.certified.get(&entry.author.device) else { return false };
+    let among = |members: &[MemberId]| {
+        members.contains(&device.member) || device.also.iter().any(|(member, _)| members.contains(member))
+    };
+    let was = |f: &dyn Fn(Role) -> bool| device.ever(f) || device.also.iter().any(|(_, role)| f(*role));
+    let read_once = |space: &SpaceId| view.ever_reads(device, space, &set.branch);
+    if set.is_ahead(&entry.record) || !was(&Role::writes) {
+        return false;
+    }
+    match &entry.record {
+        Record::Space { nonce, audience, .. } => {
+            !view.spaces.contains_key(&SpaceId::derive(&entry.author.device, nonce))
+                && match audience {
+                    Audience::Everyone => was(&|role| role == Role::Secretary),
+                    Audience::Members(members) => among(members) || was(&|role| role == Role::Secretary),
+                }
+        }
+        Record::Document { nonce, space, .. } => {
+            *space != set.branch
+                && read_once(space)
+                && !view.documents.contains_key(&DocId::derive(&entry.author.device, nonce))
+        }
+        Record::Epoch(epoch) => read_once(&epoch.space),
+        Record::Wraps { space, epoch, .. } => {
+            view.epochs.get(space).is_some_and(|epochs| epochs.contains_key(epoch)) && read_once(space)
+        }
+        _ => false,
+    }
 }
 
 /// At which level an issuer may say who reads a space, if it may.
@@ -216,20 +262,8 @@ fn may_attest(
 /// What a record that counts adds.
 pub(super) fn apply(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
     let Ok(by) = issuer(view, set, &id, entry) else { return };
-    let (member, device) = (by.device.member, entry.author.device);
+    let member = by.device.member;
     match &entry.record {
-        Record::Space { nonce, history, padded, audience } => {
-            let space = SpaceId::derive(&device, nonce);
-            let (everyone, members) = match audience {
-                Audience::Everyone => (true, BTreeSet::new()),
-                Audience::Members(members) => (false, members.iter().copied().collect()),
-            };
-            for member in &members {
-                view.readers.entry((space, *member)).or_default().list(id);
-            }
-            let found = Space { creator: member, history: *history, padded: *padded, everyone, members };
-            view.spaces.insert(space, found);
-        }
         Record::Grant { space, member: reader, generation } => {
             let level = level_of(view, &by, *space).unwrap_or(LEVELS - 1);
             let effect = ReaderEffect { generation: *generation, revoked: None };
@@ -246,20 +280,6 @@ pub(super) fn apply(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
                 id,
                 ReaderEffect { generation: *generation, revoked },
             );
-        }
-        Record::Document { nonce, space, writers, schema } => {
-            let doc = DocId::derive(&device, nonce);
-            let (space, writers, schema) = (*space, *writers, schema.clone());
-            view.documents.insert(doc, DocumentEntry { space, writers, schema, creator: member });
-        }
-        Record::Epoch(epoch) => {
-            let first = (standpoint(view, &by, &epoch.space, &set.branch), id);
-            add_epoch(view, first, device, epoch);
-            hand(view, first.0, member, (&epoch.space, &epoch.id), &epoch.wraps);
-        }
-        Record::Wraps { space, epoch, wraps } => {
-            let from = standpoint(view, &by, space, &set.branch);
-            hand(view, from, member, (space, epoch), wraps);
         }
         Record::Recorder { doc, member } => {
             view.recorders.insert((*doc, *member));
@@ -279,6 +299,47 @@ pub(super) fn apply(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
             if let Some(removal) = subject.and_then(|s| s.effects.removals.get_mut(about)) {
                 removal.attested.add(&Marks::of(frontier, |_, _| true));
             }
+        }
+        _ => add(view, set, id, entry),
+    }
+}
+
+/// What somebody made: by right, or as it is there without.
+pub(super) fn add(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
+    let device = entry.author.device;
+    let Some(member) = view.certified.get(&device).map(|by| by.member) else { return };
+    let counts = issuer(view, set, &id, entry).is_ok();
+    let from = |view: &View, space: &SpaceId| match issuer(view, set, &id, entry) {
+        Ok(by) => standpoint(view, &by, space, &set.branch),
+        Err(_) => Standpoint::Former,
+    };
+    match &entry.record {
+        Record::Space { nonce, history, padded, audience } => {
+            let space = SpaceId::derive(&device, nonce);
+            let (everyone, members) = match audience {
+                Audience::Everyone => (true, BTreeSet::new()),
+                Audience::Members(members) => (false, members.iter().copied().collect()),
+            };
+            for member in &members {
+                view.readers.entry((space, *member)).or_default().list(id);
+            }
+            let found =
+                Space { creator: member, history: *history, padded: *padded, everyone, members, counts };
+            view.spaces.insert(space, found);
+        }
+        Record::Document { nonce, space, writers, schema } => {
+            let doc = DocId::derive(&device, nonce);
+            let (space, writers, schema) = (*space, *writers, schema.clone());
+            view.documents.insert(doc, DocumentEntry { space, writers, schema, creator: member, counts });
+        }
+        Record::Epoch(epoch) => {
+            let first = (from(view, &epoch.space), id);
+            add_epoch(view, first, device, epoch);
+            hand(view, first.0, member, (&epoch.space, &epoch.id), &epoch.wraps);
+        }
+        Record::Wraps { space, epoch, wraps } => {
+            let from = from(view, space);
+            hand(view, from, member, (space, epoch), wraps);
         }
         _ => {}
     }

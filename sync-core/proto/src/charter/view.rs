@@ -48,6 +48,8 @@ pub struct Space {
     pub everyone: bool,
     /// Who reads it if not everyone.
     pub members: BTreeSet<MemberId>,
+    /// Whether its record counts. If not, it is there for what others wrote in it: list it if there is something.
+    pub counts: bool,
 }
 
 /// A document.
@@ -61,6 +63,8 @@ pub struct DocumentEntry {
     pub schema: Vec<u8>,
     /// Whose device created it.
     pub creator: MemberId,
+    /// Whether its record counts. If not, it is there for what others wrote in it: list it if there is something.
+    pub counts: bool,
 }
 
 /// Who an item's author was, at the item's place in its chain.
