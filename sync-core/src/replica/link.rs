@@ -317,7 +317,7 @@ impl<S: Store> Replica<S> {
             recheck.retain(|space| readable.contains(space) && !same.contains(space));
             recheck.extend(uploading.iter().chain(&mismatches));
         });
-        self.give_up_snapshots(&mismatches, &mut batch);
+        self.give_up_snapshots(&readable, &mut batch);
         self.set_cursor(cursor, &mut batch);
         batch.commit(&mut self.store)?;
         self.handle_mismatches(now.mono, &mismatches);

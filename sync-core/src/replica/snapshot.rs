@@ -203,10 +203,11 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    /// The runs that these spaces' waiting snapshots stand for will be fetched: nobody waits for the snapshots any more.
-    pub(super) fn give_up_snapshots(&mut self, spaces: &[SpaceId], batch: &mut Batch) {
+    /// Everything came that there is, and not the keys of some snapshots. Where they stand for something that is not here the
+    /// checksum says so, and the runs are fetched.
+    pub(super) fn give_up_snapshots(&mut self, spaces: &BTreeSet<SpaceId>, batch: &mut Batch) {
         for raw in self.unpark_snapshots(|space| spaces.contains(space), batch) {
-            tracing::warn!(id = ?raw.id(), "the key of a snapshot did not come: the runs will be fetched");
+            tracing::warn!(id = ?raw.id(), "a snapshot is dropped: its key did not come");
             self.counters.refused += 1;
         }
     }
