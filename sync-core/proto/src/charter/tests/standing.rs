@@ -251,3 +251,42 @@ fn a_false_word_takes_nothing_away() {
     assert_eq!(branch.charter.unattested(&branch.of(Role::Member).id), [(about, author.device, space)]);
     assert_eq!(branch.charter.unattested(&branch.of(Role::Reviewer).id), []);
 }
+
+/// A secretary's phone is lost; who removes it has not seen what it made last. What others wrote there is theirs.
+#[test]
+fn what_a_removed_device_made_for_others_is_there_without_counting() {
+    let mut branch = Branch::new();
+    let maker = branch.of(Role::Deputy).clone();
+    let seen = maker.mark();
+    let all = vec![maker.member, branch.of(Role::Member).member];
+    let space_record =
+        Record::Space { nonce: [7; 16], history: true, padded: false, audience: Audience::Members(all) };
+    let space = SpaceId::derive(&maker.id, &[7; 16]);
+    branch.issue(Role::Deputy, &space_record);
+    branch.issue(Role::Deputy, &epoch(space, 1, 3, vec![wrap_for(&maker.id, 1)]));
+    let document = Record::Document { nonce: [8; 16], space, writers: Writers::All, schema: Vec::new() };
+    branch.issue(Role::Deputy, &document);
+    let doc = DocId::derive(&maker.id, &[8; 16]);
+    let (deputy, member) = (maker.author(), branch.of(Role::Member).author());
+    assert_eq!(verdicts(&branch.charter, member, space, doc), "a".repeat(20));
+    let counted = branch.charter.clone();
+    branch.issue(Role::Secretary, &removal(maker.id, seen));
+
+    let charter = &branch.charter;
+    assert!(counted.documents()[&doc].counts && counted.spaces()[&space].counts);
+    assert!(!charter.documents()[&doc].counts && !charter.spaces()[&space].counts);
+    // What others write counts by their own right; what the removed device wrote only if they build on it.
+    assert_eq!(verdicts(charter, member, space, doc), "a".repeat(20));
+    assert_eq!(verdicts(charter, deputy, space, doc), "i".repeat(20));
+    // Its key is known, so that what was written under it can be handed on; nobody writes under it any more.
+    assert_eq!(charter.epochs(&space).count(), 1);
+    assert!(charter.rotation_due(&space));
+    // It makes nothing for others after that, and neither does one who never might.
+    let mut branch = branch;
+    let late = Record::Document { nonce: [9; 16], space, writers: Writers::All, schema: Vec::new() };
+    assert_eq!(branch.offer(Role::Deputy, &late), Err(RejectCode::NotAuthorised));
+    let mut reader = branch.of(Role::Reader).clone();
+    let record = Record::Document { nonce: [1; 16], space, writers: Writers::All, schema: Vec::new() };
+    branch.keep(reader.issue(&record));
+    assert!(!branch.charter.documents().contains_key(&DocId::derive(&reader.id, &[1; 16])));
+}
