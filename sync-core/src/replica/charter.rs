@@ -199,6 +199,14 @@ impl<S: Store> Replica<S> {
         schema: &str,
     ) -> Result<DocId, ReplicaError> {
         let branch = *self.space_branch.get(&space).ok_or(ReplicaError::UnknownSpace(space))?;
+        // The charter judges the record by its place in the chain, which an old copy of this store may be behind of.
+        let may_write = |charter: &Charter| {
+            charter.devices().get(&self.device).is_some_and(|own| own.role.writes())
+                && charter.can_read(&self.device, &space)
+        };
+        if !self.charters.get(&branch).is_some_and(may_write) {
+            return Err(ReplicaError::NotAuthorised(RejectCode::NotAuthorised));
+        }
         let mut nonce = [0; 16];
         self.rng.fill_bytes(&mut nonce);
         let doc = DocId::derive(&self.device, &nonce);

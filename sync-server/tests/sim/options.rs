@@ -224,10 +224,9 @@ impl Options {
         if chance(rng, 40) {
             self.hall_gap = [2_000_000, 20_000_000][below(rng, 2) as usize];
         }
-        // Open (docs/TESTING.md): what phones gave each other, and a past that comes back or a right that goes.
-        let f = &self.faults;
-        if self.removals > 0 || f.relay_restore + f.phone_restore + f.twin > 0 {
-            self.hall_gap = if std::env::var_os("SIM_HALL").is_some() { self.hall_gap } else { 0 };
+        // Open (docs/TESTING.md): what phones gave each other, and a phone's past that comes back.
+        if self.faults.phone_restore + self.faults.twin > 0 && std::env::var_os("SIM_HALL").is_none() {
+            self.hall_gap = 0;
         }
     }
 }

@@ -121,7 +121,7 @@ impl World {
             deeds: Vec::new(),
             deeds_acked: 0,
             backup: None,
-            may_fork: false,
+            may_fork: twin_of.is_some(),
             last_cursor: None,
             given: 0,
         });
