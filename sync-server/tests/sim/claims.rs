@@ -34,7 +34,7 @@ impl World {
         let went_back = faults.relay_restore + faults.phone_restore + faults.twin > 0;
         // A disk that fails between a phone's cursor and the acknowledgement of what it sent itself makes it ask once, for nothing.
         let disks = faults.phone_disk + faults.phone_full > 0;
-        // What phones gave each other makes one ask, too, for nothing: open (docs/TESTING.md).
+        // What phones gave each other makes one ask, too, for nothing.
         let met = self.opts.hall_gap > 0;
         if !went_back && !disks && !met && !self.opts.hostile && self.opts.removals == 0 {
             let found = self.totals.mismatches;
