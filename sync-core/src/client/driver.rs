@@ -476,6 +476,7 @@ impl Driver {
         let status = Status {
             link: replica.link,
             pending: replica.pending,
+            stranded: replica.stranded,
             acked: replica.acked,
             received: replica.received,
             protected_locked: replica.protected_locked,

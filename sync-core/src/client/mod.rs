@@ -103,6 +103,7 @@ impl Client {
         let status = Status {
             link: LinkState::Offline,
             pending: 0,
+            stranded: 0,
             acked: Seq(0),
             received: Seq(0),
             protected_locked: !config.key.has_wrap(),

@@ -8,8 +8,11 @@ use crate::replica::LinkState;
 pub struct Status {
     /// The connection to the relay.
     pub link: LinkState,
-    /// Changes and items that are saved here and not yet in the relay's durable log.
+    /// Changes and items that are saved here and not yet in the relay's durable log, and will be.
     pub pending: usize,
+    /// Changes that are saved here and go nowhere, because this device may not read their space any more; they are pending again
+    /// when it may.
+    pub stranded: usize,
     /// The highest place in the relay's log that was acknowledged to this device; 0 if none.
     pub acked: Seq,
     /// The place up to which everything was received; 0 if nothing.
@@ -38,9 +41,9 @@ pub enum Lifecycle {
 }
 
 impl Status {
-    /// Everything that is saved here is in the relay's durable log, and everything there is here, in the store: a document
-    /// that is open takes much that came at once in piece by piece, and tells each piece as an event
-    /// ([`Replica::waiting_runs`](crate::replica::Replica::waiting_runs)).
+    /// Everything that is saved here is in the relay's durable log, but what is [stranded](Self::stranded), and everything there
+    /// is here, in the store: a document that is open takes much that came at once in piece by piece, and tells each piece as an
+    /// event ([`Replica::waiting_runs`](crate::replica::Replica::waiting_runs)).
     pub fn is_synced(&self) -> bool {
         self.link == LinkState::Live && self.pending == 0
     }
@@ -48,7 +51,7 @@ impl Status {
     /// Whether two say the same, as far as people can tell.
     pub(super) fn same(&self, other: &Self) -> bool {
         let of = |s: &Self| {
-            let counts = (s.pending, s.acked, s.received);
+            let counts = (s.pending, s.stranded, s.acked, s.received);
             (s.link, counts, s.protected_locked, std::mem::discriminant(&s.lifecycle))
         };
         of(self) == of(other) && self.trouble == other.trouble

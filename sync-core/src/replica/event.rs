@@ -146,8 +146,11 @@ pub enum LinkState {
 pub struct Status {
     /// The connection.
     pub link: LinkState,
-    /// Changes and items that are saved here and not yet in the relay's durable log.
+    /// Changes and items that are saved here and not yet in the relay's durable log, and will be.
     pub pending: usize,
+    /// Changes that are saved here and go nowhere, because this device may not read their space any more; they are pending again
+    /// when it may.
+    pub stranded: usize,
     /// The highest place in the relay's log that was acknowledged to this device; 0 if none.
     pub acked: Seq,
     /// The place up to which everything was received; 0 if nothing.

@@ -318,6 +318,12 @@ impl<S: Store> Replica<S> {
             recheck.extend(uploading.iter().chain(&mismatches));
         });
         self.give_up_snapshots(&readable, &mut batch);
+        // Another device said that this one may read there, and by what is known now it may not.
+        let gone: Vec<SpaceId> = self.backfills.keys().filter(|space| !self.reads(space)).copied().collect();
+        for space in gone {
+            self.backfills.remove(&space);
+            batch.delete(Table::Backfills, space.0);
+        }
         self.set_cursor(cursor, &mut batch);
         batch.commit(&mut self.store)?;
         self.handle_mismatches(now.mono, &mismatches);
@@ -452,7 +458,11 @@ impl<S: Store> Replica<S> {
             }
             // It counts, by all that is known here: the relay knows of a record that did not come (that removed its
             // device, say), or is wrong. A later record may undo it: nothing is given up before.
-            Fate::Never if code == RejectCode::NotAuthorised && self.may_by_own_charter(order)? => {
+            Fate::Never
+                if code == RejectCode::NotAuthorised
+                    && self.outbox.get(&order).is_some_and(|entry| self.reads(&entry.space))
+                    && self.may_by_own_charter(order)? =>
+            {
                 if let Some(link) = &mut self.link {
                     link.held_back.insert(id);
                 }
@@ -469,6 +479,14 @@ impl<S: Store> Replica<S> {
             Fate::Never => self.refused_for_good(order, id, code, detail)?,
         }
         Ok(())
+    }
+
+    /// Whether a run counts by its author's right at its place, whatever became of the author.
+    fn counts_by_own_charter(&self, key: &ItemKey) -> Result<bool, ReplicaError> {
+        let Some(item) = self.read_item(&key.chain, key.n)? else { return Ok(false) };
+        let charter = self.branch_charter(&key.chain.space);
+        Ok(item.header().kind == Kind::Run
+            && charter.is_some_and(|c| c.standing(item.header(), item.id().link()) == Ok(Standing::Accepted)))
     }
 
     /// Whether this device's charters say that an item of the outbox counts.
@@ -503,8 +521,12 @@ impl<S: Store> Replica<S> {
         detail: &str,
     ) -> Result<(), ReplicaError> {
         let Some(entry) = self.outbox.get(&order).copied() else { return Ok(()) };
+        // Where this device may not read any more, it is refused as the one that brings it. What counts all the same whoever took
+        // the right has, and brings; what is another's stays here as it is.
+        let brings_nothing = code == RejectCode::NotAuthorised && !self.reads(&entry.space);
         if let Outgoing::Item(key) = entry.what
             && key.chain.author.device == self.device
+            && !(brings_nothing && self.counts_by_own_charter(&key)?)
         {
             if self.is_locked(&key.chain.space) {
                 // To write its content again it has to be opened: it waits for the unlocking.
@@ -516,6 +538,7 @@ impl<S: Store> Replica<S> {
             return self.recover(key, code, detail, &[]);
         }
         if self.is_carried_run(&entry.what)
+            && !brings_nothing
             && let Outgoing::Item(key) = entry.what
             && let Some(item) = self.read_item(&key.chain, key.n)?
         {

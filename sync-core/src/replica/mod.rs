@@ -542,11 +542,15 @@ impl<S: Store> Replica<S> {
 
     /// Where the replica stands.
     pub fn status(&self) -> Status {
+        let is_stranded = |doc: &DocId| self.space_of(doc).is_some_and(|space| !self.reads(&space));
+        let (mut unsealed, mut stranded) = (0, 0);
+        for (doc, changes) in &self.unsealed {
+            *(if is_stranded(doc) { &mut stranded } else { &mut unsealed }) += changes.len();
+        }
         Status {
             link: self.link_state,
-            pending: self.outbox.len()
-                + self.unsealed.values().map(Vec::len).sum::<usize>()
-                + self.locked_changes,
+            pending: self.outbox.len() + unsealed + self.locked_changes,
+            stranded,
             acked: self.acked,
             received: self.cursor.map_or(Seq(0), |c| c.seq),
             protected_locked: !self.key.has_wrap(),

@@ -195,7 +195,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// Whether this device may read a space, by its charters as they are now.
-    fn reads(&self, space: &SpaceId) -> bool {
+    pub(super) fn reads(&self, space: &SpaceId) -> bool {
         self.charters.contains_key(space)
             || self.branch_charter(space).is_some_and(|charter| charter.can_read(&self.device, space))
     }
