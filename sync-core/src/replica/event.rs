@@ -1,8 +1,9 @@
 use bytes::Bytes;
 use dinh_proto::charter::record::{Reason, Role};
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::{DeviceId, DocId, ItemId, MemberId, Seq, SessionId, SpaceId};
+use dinh_proto::ids::{DeviceId, DocId, ItemId, MemberId, SessionId, SpaceId};
 
+use super::Status;
 use crate::document::Patch;
 
 /// Whether a change was made on this device.
@@ -139,25 +140,4 @@ pub enum LinkState {
     CatchingUp,
     /// Connected; everything is received.
     Live,
-}
-
-/// Where a replica stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
-    /// The connection.
-    pub link: LinkState,
-    /// Changes and items that are saved here and not yet in the relay's durable log, and will be.
-    pub pending: usize,
-    /// Changes that are saved here and go nowhere, because this device may not read their space any more; they are pending again
-    /// when it may.
-    pub stranded: usize,
-    /// The highest place in the relay's log that was acknowledged to this device; 0 if none.
-    pub acked: Seq,
-    /// The place up to which everything was received; 0 if nothing.
-    pub received: Seq,
-    /// Whether the device's second secret is not here: protected spaces cannot be read or written, and new keys of
-    /// others not be learned.
-    pub protected_locked: bool,
-    /// Other devices to which there is a connection without a relay.
-    pub nearby: usize,
 }

@@ -28,10 +28,12 @@ mod quarantine;
 mod receive;
 mod reconcile;
 mod recover;
+mod refused;
 mod rewrite;
 mod schema;
 mod seal;
 mod snapshot;
+mod status;
 mod tend;
 mod waiting;
 
@@ -59,7 +61,7 @@ pub use backlog::Backlog;
 pub use charter::SpaceOptions;
 use documents::OpenDocument;
 pub use error::ReplicaError;
-pub use event::{Event, LinkState, Origin, Refuser, Status};
+pub use event::{Event, LinkState, Origin, Refuser};
 pub use hall::{HallPeer, HallWay};
 pub use link::Ended;
 use link::Link;
@@ -67,6 +69,7 @@ pub use marker::Marker;
 pub use membership::Taken;
 pub use quarantine::Quarantined;
 use schema::{Batch, ItemKey};
+pub use status::Status;
 
 /// Both clocks of the device at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -538,24 +541,6 @@ impl<S: Store> Replica<S> {
     /// How far everything was received.
     pub fn cursor(&self) -> Option<Cursor> {
         self.cursor
-    }
-
-    /// Where the replica stands.
-    pub fn status(&self) -> Status {
-        let is_stranded = |doc: &DocId| self.space_of(doc).is_some_and(|space| !self.reads(&space));
-        let (mut unsealed, mut stranded) = (0, 0);
-        for (doc, changes) in &self.unsealed {
-            *(if is_stranded(doc) { &mut stranded } else { &mut unsealed }) += changes.len();
-        }
-        Status {
-            link: self.link_state,
-            pending: self.outbox.len() + unsealed + self.locked_changes,
-            stranded,
-            acked: self.acked,
-            received: self.cursor.map_or(Seq(0), |c| c.seq),
-            protected_locked: !self.key.has_wrap(),
-            nearby: self.nearby().count(),
-        }
     }
 
     /// What happened, in order.

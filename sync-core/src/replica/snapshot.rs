@@ -160,11 +160,11 @@ impl<S: Store> Replica<S> {
             c.standing(item.header(), item.id().link())?;
             Ok(item)
         });
-        let is_later = |e: &gate::GateError| matches!(e, gate::GateError::NoKey);
+        // With why not, whether it may open later.
         let opened = match verified {
             Ok(item) => match self.open_snapshot(&item) {
                 Ok(opened) => Ok((item, opened)),
-                Err(e) => Err((is_later(&e) && !self.is_locked(&space), e.to_string())),
+                Err(e) => Err((e == gate::GateError::NoKey && !self.is_locked(&space), e.to_string())),
             },
             Err(code) => Err((is_unjoined, format!("{code:?}"))),
         };
@@ -210,6 +210,15 @@ impl<S: Store> Replica<S> {
             tracing::warn!(id = ?raw.id(), "a snapshot is dropped: its key did not come");
             self.counters.refused += 1;
         }
+    }
+
+    /// Whether a parked item is a snapshot that waits for a key: no record lets it in.
+    pub(super) fn lacks_key(&self, parked: &[u8]) -> bool {
+        let Ok(raw) = RawItem::parse(Bytes::copy_from_slice(parked)) else { return false };
+        let header = raw.header();
+        header.kind == Kind::Snapshot
+            && self.branch_charter(&header.space).is_some()
+            && self.keys.get(&header.space, &header.key_epoch).is_none()
     }
 
     fn unpark_snapshots(&mut self, of: impl Fn(&SpaceId) -> bool, batch: &mut Batch) -> Vec<RawItem> {

@@ -12,6 +12,7 @@
 //! docs/PROTOCOL.md section 10 has the rules and who may do what.
 
 mod evaluate;
+mod generations;
 mod marks;
 mod quick;
 pub mod record;
@@ -26,7 +27,7 @@ use sha2::{Digest, Sha256};
 
 use crate::crypto::Wrap;
 use crate::error::RejectCode;
-use crate::ids::{Author, CharterTag, DeviceId, DocId, EpochId, ItemId, MemberId, SpaceId};
+use crate::ids::{Author, CharterTag, DeviceId, DocId, EpochId, ItemId, SpaceId};
 use crate::item::{Header, Item, Kind, Place, RawItem};
 use crate::keys::{DevicePublic, SignPublic};
 use crate::limits;
@@ -337,45 +338,6 @@ impl Charter {
         let takes = self.set.of_kind(&[6, 7, 8, 14]).filter(|(id, _)| self.counts(id)).map(|(_, e)| e.author);
         let others: BTreeSet<Author> = takes.filter(|author| !officers.contains(author)).collect();
         officers.into_iter().chain(others).take(limits::SEEN_CHAINS_MAX).collect()
-    }
-
-    /// The highest generation of a device's role records.
-    pub fn role_generation(&self, device: &DeviceId) -> u32 {
-        self.highest(&[7], |r| match r {
-            Record::Role { device: d, generation, .. } if d == device => Some(*generation),
-            _ => None,
-        })
-    }
-
-    /// The highest generation of a member's grants and revokes in a space.
-    pub fn reader_generation(&self, space: &SpaceId, member: &MemberId) -> u32 {
-        self.highest(&[4, 8], |r| match r {
-            Record::Grant { space: s, member: m, generation }
-            | Record::Revoke { space: s, member: m, generation, .. }
-                if s == space && m == member =>
-            {
-                Some(*generation)
-            }
-            _ => None,
-        })
-    }
-
-    /// The highest generation of records that name an upper body.
-    pub fn upper_generation(&self) -> u32 {
-        self.highest(
-            &[13],
-            |r| if let Record::Upper { generation, .. } = r { Some(*generation) } else { None },
-        )
-    }
-
-    /// The highest generation of root records.
-    pub fn root_generation(&self) -> u32 {
-        self.highest(&[14], |r| if let Record::Root(root) = r { Some(root.generation) } else { None })
-    }
-
-    fn highest(&self, kinds: &[u8], f: impl Fn(&Record) -> Option<u32>) -> u32 {
-        let counting = self.set.of_kind(kinds).filter(|(id, _)| self.counts(id));
-        counting.filter_map(|(_, e)| f(&e.record)).max().unwrap_or(0)
     }
 
     /// Removals (record, device, space) of a device that read a space which `reader` reads and the remover does not, and of

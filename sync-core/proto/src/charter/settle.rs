@@ -117,11 +117,9 @@ pub(super) fn is_there(view: &View, set: &Set, entry: &Entry) -> bool {
     }
     match &entry.record {
         Record::Space { nonce, audience, .. } => {
+            let among = matches!(audience, Audience::Members(members) if among(members));
             !view.spaces.contains_key(&SpaceId::derive(&entry.author.device, nonce))
-                && match audience {
-                    Audience::Everyone => was(&|role| role == Role::Secretary),
-                    Audience::Members(members) => among(members) || was(&|role| role == Role::Secretary),
-                }
+                && (among || was(&|role| role == Role::Secretary))
         }
         Record::Document { nonce, space, .. } => {
             *space != set.branch
@@ -308,11 +306,9 @@ pub(super) fn apply(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
 pub(super) fn add(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
     let device = entry.author.device;
     let Some(member) = view.certified.get(&device).map(|by| by.member) else { return };
-    let counts = issuer(view, set, &id, entry).is_ok();
-    let from = |view: &View, space: &SpaceId| match issuer(view, set, &id, entry) {
-        Ok(by) => standpoint(view, &by, space, &set.branch),
-        Err(_) => Standpoint::Former,
-    };
+    let by = issuer(view, set, &id, entry);
+    let counts = by.is_ok();
+    let from = |space| by.map_or(Standpoint::Former, |by| standpoint(view, &by, space, &set.branch));
     match &entry.record {
         Record::Space { nonce, history, padded, audience } => {
             let space = SpaceId::derive(&device, nonce);
@@ -333,12 +329,12 @@ pub(super) fn add(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
             view.documents.insert(doc, DocumentEntry { space, writers, schema, creator: member, counts });
         }
         Record::Epoch(epoch) => {
-            let first = (from(view, &epoch.space), id);
+            let first = (from(&epoch.space), id);
             add_epoch(view, first, device, epoch);
             hand(view, first.0, member, (&epoch.space, &epoch.id), &epoch.wraps);
         }
         Record::Wraps { space, epoch, wraps } => {
-            let from = from(view, space);
+            let from = from(space);
             hand(view, from, member, (space, epoch), wraps);
         }
         _ => {}

@@ -17,7 +17,7 @@ use super::record::{
 };
 use super::*;
 use crate::crypto::Wrap;
-use crate::ids::{ChangeHash, KeyEpoch, SessionId};
+use crate::ids::{ChangeHash, KeyEpoch, MemberId, SessionId};
 use crate::item::{Draft, Place};
 use crate::keys::{DeviceKey, SignKey};
 
