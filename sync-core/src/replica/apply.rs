@@ -108,10 +108,12 @@ impl<S: Store> Replica<S> {
             match judge(past, aside, &self.authority(&item.header().space), order, &item) {
                 Verdict::Applied => applied.push(item),
                 Verdict::Waits(need) => {
+                    tracing::trace!(%doc, order, author = ?item.header().author, ?need, "a run waits");
                     waiting.insert(order, need);
                     aside.build_on(need).into_iter().for_each(|o| queue.insert(o, None));
                 }
                 Verdict::Denied(denied) => {
+                    tracing::trace!(%doc, order, author = ?item.header().author, %denied, "a run is denied");
                     waiting.insert(order, Need::Release(item.id()));
                     let run = DeniedRun { id: item.id(), author: item.header().author, denied };
                     if open.denied.insert(order, run.clone()).is_none() {

@@ -4,29 +4,23 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use dinh_proto::channel::Binding;
-use dinh_proto::charter::Standing;
-use dinh_proto::error::{CloseCode, Fate, RejectCode, SessionError};
+use dinh_proto::error::{CloseCode, SessionError};
 use dinh_proto::ids::{Author, Cursor, ItemId, Seq, SpaceId};
-use dinh_proto::item::{Kind, SpaceSum};
+use dinh_proto::item::SpaceSum;
 use dinh_proto::keys::RelayPublic;
-use dinh_proto::limits;
 use dinh_proto::ranges::Ranges;
 use dinh_proto::session::{DeviceEvent, DeviceSession};
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::{CaughtUp, Ephemeral, Hello, Welcome};
 use rand_chacha::rand_core::RngCore;
 
-use super::event::{LinkState, Refuser};
+use super::event::LinkState;
 use super::hall::{HallLink, is_run_of_another};
 use super::receive::Source;
 use super::schema::{self, Batch, ItemKey};
 use super::tend::random_delay;
 use super::{Event, Now, Outgoing, Replica, ReplicaError};
 use crate::store::{Store, StoreError, Table};
-
-/// How often an extra is offered again when the relay does not know its author or document yet: the record may
-/// be among the extras behind it.
-const EXTRA_ATTEMPTS_MAX: u8 = 16;
 
 /// An item that the relay lacks.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +37,10 @@ pub(super) struct Link {
     pub(super) session: DeviceSession,
     /// The cursor was of no use: it is kept until the reconcile is done.
     pub(super) reconciling: bool,
+    /// What the relay lacks is not all uploaded: the old cursor stays until it is, with which the next connection compares
+    /// everything again. (A relay that knows nothing of this device, restored from before its branch, would not otherwise.)
+    holds_cursor: bool,
+    held_cursor: Option<Cursor>,
     /// `Have`s are awaited, and nothing is sent before.
     pub(super) awaiting_have: bool,
     /// The exchange covers everything that this device may read, also spaces that the relay does not name.
@@ -53,7 +51,7 @@ pub(super) struct Link {
     /// Extras that were refused for now: they are offered again with what else was.
     pub(super) extras_held_back: Vec<Extra>,
     /// Spaces of which the relay did not take everything: they are compared again on the next connection.
-    not_taken: BTreeSet<SpaceId>,
+    pub(super) not_taken: BTreeSet<SpaceId>,
     /// Extras that were sent and not answered.
     pub(super) extras_sent: BTreeMap<ItemId, Extra>,
     /// Spaces of which extras were queued on this connection and not all answered.
@@ -61,10 +59,10 @@ pub(super) struct Link {
     /// What earlier connections left to be compared was asked for.
     rechecked: bool,
     /// Items of the outbox that were sent and not answered.
-    offered: BTreeSet<ItemId>,
+    pub(super) offered: BTreeSet<ItemId>,
     /// Items of the outbox that were refused for now, and when they are tried again.
     pub(super) held_back: BTreeSet<ItemId>,
-    retry_at: Option<Timestamp>,
+    pub(super) retry_at: Option<Timestamp>,
     /// When what other devices gave is sent, unless their authors have sent it by then.
     carry_at: Option<Timestamp>,
     /// It is sent now.
@@ -99,6 +97,8 @@ impl<S: Store> Replica<S> {
         self.link = Some(Link {
             session,
             reconciling: false,
+            holds_cursor: false,
+            held_cursor: None,
             awaiting_have: false,
             have_is_complete: false,
             haves: BTreeMap::new(),
@@ -286,6 +286,7 @@ impl<S: Store> Replica<S> {
         let cursor = Cursor { epoch: link.session.epoch(), seq: caught_up.seq };
         if link.reconciling {
             link.reconciling = false;
+            link.holds_cursor = !link.uploading.is_empty();
             // What was missing of newly granted spaces came with the reconcile.
             let mut batch = Batch::default();
             for space in std::mem::take(&mut self.backfills).into_keys() {
@@ -326,7 +327,7 @@ impl<S: Store> Replica<S> {
         }
         self.set_cursor(cursor, &mut batch);
         batch.commit(&mut self.store)?;
-        self.handle_mismatches(now.mono, &mismatches);
+        self.handle_mismatches(now.mono, &mismatches, &same);
         self.recheck_once(&mismatches);
         self.check_seen();
         self.tend_soon(now.mono);
@@ -362,6 +363,10 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn set_cursor(&mut self, cursor: Cursor, batch: &mut Batch) {
+        if let Some(link) = self.link.as_mut().filter(|link| link.holds_cursor) {
+            link.held_cursor = Some(cursor);
+            return;
+        }
         self.cursor = Some(cursor);
         batch.put(Table::Meta, schema::META_CURSOR, schema::cursor_bytes(&cursor));
     }
@@ -380,7 +385,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// If every extra was answered, the relay has what this device has.
-    fn finish_upload(&mut self, batch: &mut Batch) {
+    pub(super) fn finish_upload(&mut self, batch: &mut Batch) {
         let Some(link) = &mut self.link else { return };
         let waits =
             !link.extras.is_empty() || !link.extras_held_back.is_empty() || !link.extras_sent.is_empty();
@@ -389,6 +394,10 @@ impl<S: Store> Replica<S> {
         }
         let mut uploaded = std::mem::take(&mut link.uploading);
         uploaded.retain(|space| !link.not_taken.contains(space));
+        link.holds_cursor = false;
+        if let Some(cursor) = link.held_cursor.take() {
+            self.set_cursor(cursor, batch);
+        }
         self.change_recheck(batch, |recheck| recheck.retain(|space| !uploaded.contains(space)));
     }
 
@@ -419,140 +428,6 @@ impl<S: Store> Replica<S> {
         self.outbox.remove(&order);
         batch.delete(Table::Outbox, order.to_be_bytes());
         true
-    }
-
-    fn handle_reject(
-        &mut self,
-        now: Now,
-        id: ItemId,
-        code: RejectCode,
-        detail: &str,
-    ) -> Result<(), ReplicaError> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        if let Some(extra) = link.extras_sent.remove(&id)
-            && code.fate() == Fate::Later
-        {
-            // What it waits for may be among the extras behind it; what the relay has no room for, time may help.
-            let at_once =
-                matches!(code, RejectCode::UnknownAuthor | RejectCode::UnknownTarget | RejectCode::Gap);
-            if !at_once {
-                link.extras_held_back.push(extra);
-                link.retry_at.get_or_insert(now.mono + limits::RETRY_LATER);
-            } else if extra.attempts < EXTRA_ATTEMPTS_MAX {
-                link.extras.push_back(Extra { attempts: extra.attempts + 1, ..extra });
-            } else {
-                link.not_taken.insert(extra.key.chain.space);
-            }
-        }
-        link.offered.remove(&id);
-        let mut batch = Batch::default();
-        self.finish_upload(&mut batch);
-        batch.commit(&mut self.store)?;
-        let Some(order) = self.outbox_ids.get(&id).copied() else { return Ok(()) };
-        let Some(link) = &mut self.link else { return Ok(()) };
-        match code.fate() {
-            Fate::Settled => {}
-            Fate::Later => {
-                link.held_back.insert(id);
-                link.retry_at = Some(link.retry_at.unwrap_or(now.mono + limits::RETRY_LATER));
-            }
-            // It counts, by all that is known here: the relay knows of a record that did not come (that removed its
-            // device, say), or is wrong. A later record may undo it: nothing is given up before.
-            Fate::Never
-                if code == RejectCode::NotAuthorised
-                    && self.outbox.get(&order).is_some_and(|entry| self.reads(&entry.space))
-                    && self.may_by_own_charter(order)? =>
-            {
-                if let Some(link) = &mut self.link {
-                    link.held_back.insert(id);
-                }
-            }
-            // The log has another item in this place, and brings it.
-            Fate::Never
-                if matches!(code, RejectCode::Fork | RejectCode::BadLink)
-                    && self.outbox.get(&order).is_some_and(|entry| self.is_carried(&entry.what)) =>
-            {
-                if let Some(link) = &mut self.link {
-                    link.held_back.insert(id);
-                }
-            }
-            Fate::Never => self.refused_for_good(order, id, code, detail)?,
-        }
-        Ok(())
-    }
-
-    /// Whether a run counts by its author's right at its place, whatever became of the author.
-    fn counts_by_own_charter(&self, key: &ItemKey) -> Result<bool, ReplicaError> {
-        let Some(item) = self.read_item(&key.chain, key.n)? else { return Ok(false) };
-        let charter = self.branch_charter(&key.chain.space);
-        Ok(item.header().kind == Kind::Run
-            && charter.is_some_and(|c| c.standing(item.header(), item.id().link()) == Ok(Standing::Accepted)))
-    }
-
-    /// Whether this device's charters say that an item of the outbox counts.
-    fn may_by_own_charter(&self, order: u64) -> Result<bool, ReplicaError> {
-        let Some(Outgoing::Item(key)) = self.outbox.get(&order).map(|entry| entry.what) else {
-            return Ok(false);
-        };
-        let Some(item) = self.read_item(&key.chain, key.n)? else { return Ok(false) };
-        let (header, id) = (item.header(), item.id());
-        let charter = self.branch_charter(&header.space);
-        Ok(charter.is_some_and(|charter| match header.kind {
-            Kind::Charter => charter.counts(&id),
-            _ => {
-                let now = charter.authorise_author(&header.author.device, &header.space, &header.doc);
-                now.is_ok() && charter.standing(header, id.link()) == Ok(Standing::Accepted)
-            }
-        }))
-    }
-
-    /// A charter changed: what was refused by the old one is offered again.
-    pub(super) fn offer_again(&mut self) {
-        if let Some(link) = &mut self.link {
-            link.held_back.clear();
-        }
-    }
-
-    fn refused_for_good(
-        &mut self,
-        order: u64,
-        id: ItemId,
-        code: RejectCode,
-        detail: &str,
-    ) -> Result<(), ReplicaError> {
-        let Some(entry) = self.outbox.get(&order).copied() else { return Ok(()) };
-        // Where this device may not read any more, it is refused as the one that brings it. What counts all the same whoever took
-        // the right has, and brings; what is another's stays here as it is.
-        let brings_nothing = code == RejectCode::NotAuthorised && !self.reads(&entry.space);
-        if let Outgoing::Item(key) = entry.what
-            && key.chain.author.device == self.device
-            && !(brings_nothing && self.counts_by_own_charter(&key)?)
-        {
-            if self.is_locked(&key.chain.space) {
-                // To write its content again it has to be opened: it waits for the unlocking.
-                if let Some(link) = &mut self.link {
-                    link.held_back.insert(id);
-                }
-                return Ok(());
-            }
-            return self.recover(key, code, detail, &[]);
-        }
-        if self.is_carried_run(&entry.what)
-            && !brings_nothing
-            && let Outgoing::Item(key) = entry.what
-            && let Some(item) = self.read_item(&key.chain, key.n)?
-        {
-            return self.give_up_carried(&item, code);
-        }
-        // A snapshot that came too late, or another's record: it stays in the store and is not offered again.
-        let mut batch = Batch::default();
-        self.leave_outbox(&id, &mut batch);
-        batch.commit(&mut self.store)?;
-        // Nothing is lost with a snapshot: nobody needs to hear of it.
-        if matches!(entry.what, Outgoing::Item(_)) {
-            self.push_event(Event::Refused { id, code, by: Refuser::Relay, detail: detail.to_owned() });
-        }
-        Ok(())
     }
 
     /// Gives the session what it can take: first what a restored relay lacks, then the outbox.

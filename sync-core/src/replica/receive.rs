@@ -1,7 +1,7 @@
 //! From the frames of a relay or another device to the store: judge each item, keep what is good in one transaction with the cursor,
 //! then apply.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use dinh_proto::error::{Fate, RejectCode};
@@ -373,7 +373,10 @@ impl<S: Store> Replica<S> {
     /// If a charter changed, items that waited are judged again.
     fn retry_parked(&mut self, batch: &mut Batch, touched: &mut BTreeSet<DocId>) -> Result<(), ReplicaError> {
         while std::mem::take(&mut self.parked_is_due) {
-            for (order, bytes) in std::mem::take(&mut self.parked) {
+            let (keyless, due): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                std::mem::take(&mut self.parked).into_iter().partition(|(_, bytes)| self.lacks_key(bytes));
+            self.parked = keyless;
+            for (order, bytes) in due {
                 batch.delete(Table::Parked, order.to_be_bytes());
                 self.take(Source::Parked, Seq(0), bytes.into(), batch, touched)?;
             }

@@ -21,7 +21,8 @@ use crate::store::Store;
 pub(super) struct LastReconcile {
     pause: Duration,
     due: Option<Timestamp>,
-    spaces: Vec<SpaceId>,
+    /// What did not match, and has not matched since: the relay names a space again only when something in it is new.
+    spaces: BTreeSet<SpaceId>,
 }
 
 impl<S: Store> Replica<S> {
@@ -114,44 +115,55 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    /// Checksums differ: asks what the relay has, unless that was just done.
-    pub(super) fn handle_mismatches(&mut self, now: Timestamp, spaces: &[SpaceId]) {
+    /// Checksums differ: asks what the relay has, unless that was just done. `same` matched.
+    pub(super) fn handle_mismatches(&mut self, now: Timestamp, spaces: &[SpaceId], same: &[SpaceId]) {
+        let readable = self.readable();
+        if let Some(last) = &mut self.last_reconcile {
+            last.spaces.retain(|space| readable.contains(space) && !same.contains(space));
+            if spaces.is_empty() && last.spaces.is_empty() {
+                self.last_reconcile = None;
+            }
+        }
         if spaces.is_empty() {
-            self.last_reconcile = None;
             return;
         }
         self.counters.mismatches += 1;
         tracing::warn!(spaces = spaces.len(), "the checksum of what was received does not match the relay's");
-        let spaces = spaces.to_vec();
         match &mut self.last_reconcile {
             None => {
                 self.last_reconcile = Some(LastReconcile {
                     pause: limits::RECONCILE_AGAIN_AFTER,
                     due: None,
-                    spaces: Vec::new(),
+                    spaces: spaces.iter().copied().collect(),
                 });
-                self.ask_have(spaces);
+                self.ask_have(spaces.to_vec());
             }
             Some(last) => {
                 last.due = Some(now + last.pause);
                 last.pause = (last.pause * 2).min(Duration::from_secs(3_600));
-                last.spaces = spaces;
+                last.spaces.extend(spaces);
             }
         }
     }
 
     pub(super) fn reconcile_when_due(&mut self, now: Timestamp) {
+        if !self.is_flowing() {
+            return;
+        }
         let Some(last) = &mut self.last_reconcile else { return };
         if last.due.is_some_and(|due| due <= now) {
             last.due = None;
-            let spaces = std::mem::take(&mut last.spaces);
+            let spaces = last.spaces.iter().copied().collect();
             self.ask_have(spaces);
         }
     }
 
     pub(super) fn reconcile_timeout(&self) -> Option<Timestamp> {
-        self.link.as_ref()?;
-        self.last_reconcile.as_ref()?.due
+        self.last_reconcile.as_ref().filter(|_| self.is_flowing())?.due
+    }
+
+    fn is_flowing(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.session.is_flowing())
     }
 
     pub(super) fn ask_have(&mut self, mut spaces: Vec<SpaceId>) {

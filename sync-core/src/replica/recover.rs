@@ -65,7 +65,9 @@ impl<S: Store> Replica<S> {
             }
             self.forget_item(&item, &mut batch)?;
         }
-        let changes = self.change_session(taken, Some(key), (code, detail), &mut batch)?;
+        // A refusal for want of a right says nothing of another copy.
+        let fork = rewrite_all.then_some(key);
+        let changes = self.change_session(taken, fork, (code, detail), &mut batch)?;
         let said: Vec<&[u8]> = theirs.iter().map(Item::payload).collect();
         records.retain(|record| !said.contains(&record.payload()));
         self.reissue(&records, rewrite_all, (code, detail), &mut batch)?;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use dinh_core::replica::{Event, LinkState, Now, Replica, ReplicaConfig, ReplicaError};
+use dinh_core::replica::{Event, LinkState, Marker, Now, Replica, ReplicaConfig, ReplicaError};
 use dinh_core::testing::Crash;
 use dinh_proto::charter::record::Role;
 use dinh_proto::error::{CloseCode, RejectCode, SessionError};
@@ -44,6 +44,8 @@ pub(crate) struct Phone {
     wake_at: u64,
     /// Frames that came while it slept.
     held: VecDeque<(u64, Vec<u8>)>,
+    /// What stands in the place that no backup holds.
+    marker: Option<Marker>,
     /// The next errors of the disk are meant.
     pub(crate) disk_fault: bool,
     pub(crate) trouble: Trouble,
@@ -116,6 +118,7 @@ impl World {
             wall_offset_ms: 1_790_000_000_000,
             wake_at: u64::MAX,
             held: VecDeque::new(),
+            marker: None,
             disk_fault: false,
             trouble: Trouble::default(),
             deeds: Vec::new(),
@@ -148,12 +151,26 @@ impl World {
         self.arm_phone(p);
         let phone = &mut self.phones[p];
         let store = phone.medium.open(phone.device, &self.ledger).map_err(ReplicaError::from);
-        let opened = store.and_then(|store| Replica::open(store, phone.key.clone(), config, seed));
-        let replica = match opened {
-            Ok(replica) => replica,
+        let (key, found) = (phone.key.clone(), phone.marker);
+        let opened = store.and_then(|store| {
+            if self.opts.marked {
+                let opened = Replica::open_marked(store, key, config, seed, found);
+                opened.map(|(replica, marker)| (replica, Some(marker)))
+            } else {
+                Replica::open(store, key, config, seed).map(|replica| (replica, None))
+            }
+        });
+        let (replica, marker) = match opened {
+            Ok(opened) => opened,
             Err(error) => return self.phone_start_failed(p, &error),
         };
         self.phone_started(p);
+        if marker != found && self.dies_before_marking(p) {
+            self.died_before_marking(p);
+            drop(replica);
+            return;
+        }
+        self.phones[p].marker = marker;
         let phone = &mut self.phones[p];
         phone.replica = Some(replica);
         phone.life += 1;
@@ -533,6 +550,8 @@ impl World {
         let seed = self.rng.next_u64();
         let phone = &mut self.phones[p];
         phone.medium = Medium::from_image(&backup.image, seed);
+        // Another phone, or the app installed anew: no backup holds it.
+        phone.marker = None;
         phone.deeds.clone_from(&backup.deeds);
         phone.deeds_acked = backup.deeds_acked;
         phone.last_cursor = None;

@@ -67,6 +67,19 @@ impl World {
         }
     }
 
+    /// Whether a process dies when the store has a new marker and the place that no backup holds has not.
+    pub(crate) fn dies_before_marking(&mut self, p: usize) -> bool {
+        self.phones[p].life > 0 && !self.healing && self.chance(30)
+    }
+
+    pub(crate) fn died_before_marking(&mut self, p: usize) {
+        let crash = self.some_crash();
+        self.phones[p].medium.crash(crash);
+        self.say(|| format!("phone {p} dies before its marker is written"));
+        let delay = self.between((1, 5 * SECOND));
+        self.after(delay, Happening::RestartPhone { phone: p });
+    }
+
     pub(crate) fn phone_start_failed(&mut self, p: usize, error: &ReplicaError) {
         let meant = std::mem::take(&mut self.phones[p].disk_fault);
         assert!(meant && matches!(error, ReplicaError::Store(_)), "phone {p}: it does not start: {error}");
