@@ -366,15 +366,64 @@ impl std::str::FromStr for RelayPublic {
     }
 }
 
-/// Whether every exchange with this key gives zero: the points of small order.
+/// The encodings of the points of small order, on the curve and its twist: <https://cr.yp.to/ecdh.html#validate>, those without
+/// the highest bit, which X25519 ignores.
+const WEAK_X25519: [[u8; 32]; 7] = {
+    const fn ends(first: u8, middle: u8, last: u8) -> [u8; 32] {
+        let mut point = [middle; 32];
+        point[0] = first;
+        point[31] = last;
+        point
+    }
+    [
+        ends(0x00, 0x00, 0x00),
+        ends(0x01, 0x00, 0x00),
+        ends(0xec, 0xff, 0x7f),
+        ends(0xed, 0xff, 0x7f),
+        ends(0xee, 0xff, 0x7f),
+        [
+            0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a,
+            0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+        ],
+        [
+            0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b,
+            0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+        ],
+    ]
+};
+
+/// Whether every exchange with this key gives zero: the points of small order. Looked up, because charters are full of keys.
 fn is_weak_x25519(public: &[u8; 32]) -> bool {
-    let any = StaticSecret::from([0x5a; 32]);
-    !any.diffie_hellman(&PublicKey::from(*public)).was_contributory()
+    let mut point = *public;
+    point[31] &= 0x7f;
+    WEAK_X25519.contains(&point)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_weak_keys_are_those_with_which_every_exchange_gives_zero() {
+        let exchange = |public: [u8; 32]| {
+            StaticSecret::from([0x5a; 32]).diffie_hellman(&PublicKey::from(public)).was_contributory()
+        };
+        let highest_bit = |mut point: [u8; 32]| {
+            point[31] |= 0x80;
+            point
+        };
+        for weak in WEAK_X25519.iter().flat_map(|point| [*point, highest_bit(*point)]) {
+            assert!(is_weak_x25519(&weak) && !exchange(weak), "{weak:02x?}");
+        }
+        // Whatever else is next to zero and to the prime, in both encodings.
+        for first in 0..=255 {
+            for (middle, last) in [(0x00, 0x00), (0xff, 0x7f), (0xff, 0xff), (0x00, 0x80)] {
+                let mut point = [middle; 32];
+                (point[0], point[31]) = (first, last);
+                assert_eq!(is_weak_x25519(&point), !exchange(point), "{point:02x?}");
+            }
+        }
+    }
 
     #[test]
     fn a_device_s_id_commits_to_all_three_keys() {

@@ -227,6 +227,10 @@ impl<S: Store> Replica<S> {
         let mut acks = Batch::default();
         let mut ended = None;
         while let Some(event) = self.link.as_mut().and_then(|l| l.session.poll_event()) {
+            if !matches!(event, DeviceEvent::Acked { .. }) {
+                // Whatever comes next may write the same rows.
+                std::mem::take(&mut acks).commit(&mut self.store)?;
+            }
             match event {
                 DeviceEvent::Welcomed(welcome) => self.handle_welcome(&welcome),
                 DeviceEvent::Items { items, bytes } => {
@@ -237,10 +241,7 @@ impl<S: Store> Replica<S> {
                 }
                 DeviceEvent::CaughtUp(caught_up) => self.handle_caught_up(now, &caught_up)?,
                 DeviceEvent::Acked { id, seq } => self.handle_ack(id, seq, &mut acks),
-                DeviceEvent::Rejected { id, code, detail } => {
-                    std::mem::take(&mut acks).commit(&mut self.store)?;
-                    self.handle_reject(now, id, code, &detail)?;
-                }
+                DeviceEvent::Rejected { id, code, detail } => self.handle_reject(now, id, code, &detail)?,
                 DeviceEvent::Have(have) => self.handle_have(have)?,
                 DeviceEvent::Ephemeral(m) => self.handle_presence(&m),
                 DeviceEvent::Closed(error) => {

@@ -57,6 +57,8 @@ impl Address {
     /// A TCP connection from another address of this machine: 127.0.0.1 counts as a proxy's.
     pub(crate) async fn tcp(&self, last: u8) -> std::io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
+        // As the client does: else it is Nagle's algorithm that is measured, which holds back what follows a small frame.
+        socket.set_nodelay(true)?;
         socket.bind(([127, 0, 0, last], 0).into())?;
         socket.connect(self.host.parse().unwrap()).await
     }

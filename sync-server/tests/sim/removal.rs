@@ -162,7 +162,11 @@ impl World {
         };
         self.say(|| format!("phone {p}: {cut:?} {devices:?} {space:?} {must:?}, unseen {unseen:?}"));
         self.totals.cuts[cut as usize] += 1;
-        unseen.into_iter().for_each(|i| self.truth.deeds[i].must = Must::Maybe);
+        // Of a key that is not here nobody can tell whether it was deleted or never came.
+        let deletes = |i: &usize| matches!(self.truth.deeds[*i].what, What::Delete { .. });
+        let unsure: Vec<usize> =
+            unseen.into_iter().chain(concerned.iter().copied().filter(deletes)).collect();
+        unsure.into_iter().for_each(|i| self.truth.deeds[i].must = Must::Maybe);
         self.truth.cut.extend(devices.iter().map(|device| (*device, space)));
         if matches!(cut, Cut::Device | Cut::Member) {
             for device in devices {
