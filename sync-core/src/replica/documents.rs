@@ -175,11 +175,12 @@ impl<S: Store> Replica<S> {
         Ok(f(&self.opened(doc)?.document))
     }
 
-    /// How many stored runs of a document wait for something that is missing.
+    /// How many stored runs of a document wait for something that is missing; own changes that are in no run yet and wait, too,
+    /// count as one.
     pub fn waiting_runs(&mut self, doc: &DocId) -> Result<usize, ReplicaError> {
         let open = self.opened(doc)?;
         let more = usize::from(open.waiting.spilled_from().is_some());
-        Ok(open.queue.runs.len() + open.waiting.len() + more)
+        Ok(open.queue.runs.len() + open.waiting.len() + more + usize::from(open.unsealed_is_due))
     }
 
     /// Runs of a document that are kept and not shown, because their authors may not write what they write, oldest first.

@@ -446,14 +446,22 @@ impl<S: Store> Replica<S> {
                 link.session.put(item.id(), item.bytes().clone(), extra.bridged);
             }
         }
-        for entry in self.outbox.values() {
+        // What this device wrote may build on what it was given: it must not be in the log without that.
+        let mut own_upto: BTreeMap<SpaceId, u64> = BTreeMap::new();
+        if !link.carries {
+            let is_own = |what: &Outgoing| matches!(what, Outgoing::Item(key) if key.chain.author.device == self.device);
+            let own = self.outbox.iter().filter(|(_, entry)| is_own(&entry.what));
+            own_upto.extend(own.map(|(order, entry)| (entry.space, *order)));
+        }
+        for (order, entry) in &self.outbox {
             if !link.session.can_put() {
                 break;
             }
             if link.offered.contains(&entry.id) || link.held_back.contains(&entry.id) {
                 continue;
             }
-            if !link.carries && is_run_of_another(&entry.what, &self.device, &self.charters) {
+            let has_time = !link.carries && own_upto.get(&entry.space).is_none_or(|upto| order > upto);
+            if has_time && is_run_of_another(&entry.what, &self.device, &self.charters) {
                 continue;
             }
             let item = match entry.what {

@@ -194,6 +194,7 @@ impl<S: Store> Replica<S> {
         for change in &written {
             let seq = u32::try_from(change.seq).unwrap_or(u32::MAX);
             let raw = change.raw.clone();
+            tracing::trace!(%doc, hash = ?change.hash, stands_for = ?change.stands_for, "a change is written again");
             let unsealed = Unsealed { seq, before: previous, stands_for: Some(change.stands_for), raw };
             self.put_unsealed(doc, &unsealed, batch)?;
             self.unsealed.entry(*doc).or_default().push(unsealed);

@@ -74,6 +74,7 @@ impl<S: Store> Replica<S> {
         let content = gate::seal_run(&actor, before.as_ref(), &raw).map_err(ReplicaError::TooLarge)?;
         let last = raw.last().map(|raw| dinh_proto::pack::RawChange::parse(raw)).transpose();
         let last = last.map_err(ReplicaError::TooLarge)?.map(|c| ChangeHash(c.hash)).unwrap_or_default();
+        tracing::trace!(%doc, session = ?self.session, first_seq, changes = run.len(), ?last, "changes become an item");
         let tip = self.tips.get(&self.own_chain(space)).copied().unwrap_or_default();
         let place = Place::Chain { n: tip.n + 1, prev: tip.link };
         let key = self.write_key(&space).ok_or(ReplicaError::NoKey(space))?;

@@ -19,7 +19,7 @@ use super::schema::{self, Batch, ItemKey};
 use super::{Outgoing, Replica, ReplicaError};
 use crate::document::Document;
 use crate::gate::{self, Authority, OpenedSnapshot, SnapshotAuthor, SnapshotFrame};
-use crate::store::{Store, Table};
+use crate::store::{Store, StoreError, Table};
 
 /// Runs of a document since its last snapshot.
 #[derive(Debug, Clone, Copy, Default)]
@@ -259,6 +259,14 @@ impl<S: Store> Replica<S> {
         Ok(false)
     }
 
+    /// The snapshot of a document that is here, also if it came with this very message.
+    fn received_snapshot(&self, doc: &DocId, batch: &Batch) -> Result<Option<Vec<u8>>, StoreError> {
+        match batch.get(Table::Snapshots, &doc.0) {
+            Some(found) => Ok(found.map(<[u8]>::to_vec)),
+            None => self.store.read(|tx| tx.get(Table::Snapshots, &doc.0)),
+        }
+    }
+
     fn use_snapshot(
         &mut self,
         item: &Item,
@@ -277,7 +285,8 @@ impl<S: Store> Replica<S> {
             let mut held = self.held.get(&chain).cloned().unwrap_or_default();
             held = held.minus(self.covered.get(&chain).unwrap_or(&Ranges::default()));
             for n in ranges.iter().flat_map(|(a, b)| a..=b).filter(|n| held.contains(*n)) {
-                if let Some(held) = self.read_item(&chain, n)? {
+                // It may have come with this very message.
+                if let Some(held) = self.received_item(&chain, n, batch)? {
                     sum.remove(&held.id());
                 }
             }
@@ -286,7 +295,7 @@ impl<S: Store> Replica<S> {
             batch.put(Table::Covered, schema::chain_key(&chain), super::ranges_bytes(covered));
             self.linked.look_again(chain);
         }
-        if let Some(old) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? {
+        if let Some(old) = self.received_snapshot(&doc, batch)? {
             let old = self.snapshot_frame_of(&schema::stored_item(old)?)?;
             sum = SpaceSum(sum.0.wrapping_sub(old.sum.0));
             for author in &old.authors {
@@ -295,7 +304,7 @@ impl<S: Store> Replica<S> {
                 let given_up = author.covered.minus(&covered_by(opened, &header.author));
                 // It does not count any more, say. What is held of it is in the sum by itself from now on.
                 for n in given_up.iter().flat_map(|(a, b)| a..=b) {
-                    if let Some(held) = self.read_item(&chain, n)? {
+                    if let Some(held) = self.received_item(&chain, n, batch)? {
                         sum.add(&held.id());
                     }
                 }

@@ -6,7 +6,7 @@ use dinh_core::replica::{Event, LinkState, Marker, Now, Replica, ReplicaConfig, 
 use dinh_core::testing::Crash;
 use dinh_proto::charter::record::Role;
 use dinh_proto::error::{CloseCode, RejectCode, SessionError};
-use dinh_proto::ids::{Cursor, DeviceId, MemberId};
+use dinh_proto::ids::{Cursor, DeviceId, DocId, MemberId};
 use dinh_proto::keys::DeviceKey;
 use dinh_proto::session::Reconnect;
 use dinh_proto::time::{Timestamp, WallTime};
@@ -89,6 +89,15 @@ impl World {
         twin
     }
 
+    /// A copy of a phone found changes that were in no item, and wrote them again; the other copy may give them away, too. Only what was
+    /// written within two seconds before the copy was made is ever in none.
+    fn note_doubled(&mut self, p: usize) {
+        let device = self.phones[p].device;
+        let own = self.truth.deeds.iter().filter(|deed| self.phones[deed.phone].device == device);
+        let docs: Vec<DocId> = own.filter_map(|deed| deed.what.doc()).collect();
+        self.truth.doubled.extend(docs);
+    }
+
     fn add_phone_with(
         &mut self,
         key: DeviceKey,
@@ -132,6 +141,7 @@ impl World {
             let years = below(&mut self.rng, 80) as i64 - 40;
             self.phones[index].wall_offset_ms += years * 31_556_952_000;
         }
+        self.say(|| format!("phone {index} is new: {:?} of {member:?}", self.phones[index].device));
         self.start_phone(index);
         index
     }
@@ -519,6 +529,9 @@ impl World {
             }
             Event::Recovered { changes, .. } => {
                 self.say(|| format!("phone {p}: recovered, {changes} changes written again"));
+                if self.opts.marked && *changes > 0 {
+                    self.note_doubled(p);
+                }
                 let may = self.phones[p].may_fork || !self.truth.cut.is_empty();
                 assert!(may, "phone {p}: nothing was restored, and still its items were written again");
             }

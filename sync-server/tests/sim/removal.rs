@@ -212,7 +212,7 @@ impl World {
     /// Whether a deed must be seen by who may read it: it was done, its space and document are there for certain, and its
     /// author's right hangs on nothing that was cut.
     pub(crate) fn is_due(&self, deed: &Deed) -> bool {
-        if deed.must != Must::Yes {
+        if deed.must != Must::Yes || deed.what.doc().is_some_and(|doc| self.truth.doubled.contains(&doc)) {
             return false;
         }
         if self.truth.cut.is_empty() {
@@ -241,7 +241,20 @@ impl World {
                 // A key that was deleted again cannot be seen either way.
                 let deleted = |d: &Deed| matches!(d.what, What::Delete { of, .. } if of == *i);
                 let content = content && !self.truth.deeds.iter().any(deleted);
-                deed.must == Must::Not && content && deed.what.doc().is_some_and(|d| docs.contains(&d))
+                // A removal by one who was himself removed, and not seen by who did that, is void, though the relay went by it for a while.
+                let device = self.phones[deed.phone].device;
+                let removals: Vec<Must> = self
+                    .truth
+                    .deeds
+                    .iter()
+                    .filter(|d| matches!(d.what, What::Removal { device: of } if of == device))
+                    .map(|d| d.must)
+                    .collect();
+                let is_out = !removals.is_empty() && removals.iter().all(|must| *must == Must::Yes);
+                is_out
+                    && deed.must == Must::Not
+                    && content
+                    && deed.what.doc().is_some_and(|d| docs.contains(&d))
             })
             .collect();
         let lacking: BTreeSet<usize> = self.lacking(p, &deeds).expect("no faults").into_iter().collect();

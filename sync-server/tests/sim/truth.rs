@@ -98,6 +98,9 @@ pub(crate) struct Truth {
     pub(crate) ever_logged: BTreeSet<ItemId>,
     /// Devices that somebody took a right from: all of it, or to a space.
     pub(crate) cut: BTreeSet<(DeviceId, Option<SpaceId>)>,
+    /// Documents of which two copies of a phone may both have given away what was in no item when they parted: it may be there
+    /// twice, and of two containers with one name one stands behind the other.
+    pub(crate) doubled: BTreeSet<DocId>,
     /// The documents of the model, if people write in them.
     pub(crate) papers: Option<Papers>,
     pub(crate) papers_docs: BTreeSet<DocId>,
