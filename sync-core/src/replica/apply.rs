@@ -2,8 +2,10 @@
 //! on a copy of the document, in batches. A batch that fails is halved until the run at fault is alone; it goes to
 //! quarantine, and nothing else is affected.
 
+use std::fmt;
+
 use dinh_proto::charter::Standing;
-use dinh_proto::ids::DocId;
+use dinh_proto::ids::{ChangeHash, DocId};
 use dinh_proto::item::Item;
 
 use super::aside::Aside;
@@ -46,6 +48,20 @@ enum Verdict {
     Passes(Vec<Admitted>),
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applied => write!(f, "is in the document"),
+            Self::Waits(need) => write!(f, "waits for {need:?}"),
+            Self::Denied(denied) => write!(f, "denied: {denied}"),
+            Self::Aside(_) => write!(f, "set aside"),
+            Self::Passed => write!(f, "does not count"),
+            Self::Refused(error) => write!(f, "refused: {error}"),
+            Self::Passes(_) => write!(f, "passes"),
+        }
+    }
+}
+
 impl<S: Store> Replica<S> {
     /// Applies what can be applied to an open document, and tells the app if `tell`.
     pub(super) fn advance(&mut self, doc: &DocId, tell: bool) -> Result<(), ReplicaError> {
@@ -77,14 +93,19 @@ impl<S: Store> Replica<S> {
                 }
                 self.advance_by_a_batch(doc, open, tell)?;
             }
-            let Some(from) = open.waiting.take_spilled() else { break };
-            self.log_orders(doc, from, |order| {
-                if !open.waiting.contains(order) {
-                    open.queue.insert(order, None);
-                }
-            })?;
+            if let Some(from) = open.waiting.take_spilled() {
+                self.log_orders(doc, from, |order| {
+                    if !open.waiting.contains(order) {
+                        open.queue.insert(order, None);
+                    }
+                })?;
+                continue;
+            }
+            self.apply_unsealed(doc, open)?;
+            if open.queue.is_empty() {
+                return Ok(());
+            }
         }
-        self.apply_unsealed(doc, open)
     }
 
     fn advance_by_a_batch(
@@ -105,15 +126,15 @@ impl<S: Store> Replica<S> {
                 continue;
             };
             judged += 1;
-            match judge(past, aside, &self.authority(&item.header().space), order, &item) {
+            let verdict = judge(past, aside, &self.authority(&item.header().space), order, &item);
+            tracing::trace!(%doc, order, author = ?item.header().author, n = item.header().n(), %verdict, "a run is judged");
+            match verdict {
                 Verdict::Applied => applied.push(item),
                 Verdict::Waits(need) => {
-                    tracing::trace!(%doc, order, author = ?item.header().author, ?need, "a run waits");
                     waiting.insert(order, need);
                     aside.build_on(need).into_iter().for_each(|o| queue.insert(o, None));
                 }
                 Verdict::Denied(denied) => {
-                    tracing::trace!(%doc, order, author = ?item.header().author, %denied, "a run is denied");
                     waiting.insert(order, Need::Release(item.id()));
                     let run = DeniedRun { id: item.id(), author: item.header().author, denied };
                     if open.denied.insert(order, run.clone()).is_none() {
@@ -201,7 +222,13 @@ impl<S: Store> Replica<S> {
         })
     }
 
-    /// Own changes that are in no item yet are in no log either.
+    fn may_write_now(&self, doc: &DocId) -> bool {
+        let Some(space) = self.space_of(doc) else { return false };
+        let charter = self.branch_charter(&space);
+        charter.is_some_and(|c| c.authorise_author(&self.device, &space, doc).is_ok())
+    }
+
+    /// Own changes that are in no item yet are in no log either. Queues what counts because they build on it.
     fn apply_unsealed(&mut self, doc: &DocId, open: &mut OpenDocument) -> Result<(), ReplicaError> {
         if !std::mem::take(&mut open.unsealed_is_due) {
             return Ok(());
@@ -216,9 +243,16 @@ impl<S: Store> Replica<S> {
             if here(&change.hash()) {
                 continue;
             }
-            if !change.deps().iter().all(here) {
-                // It was written again after another copy's changes, which are still to come.
+            let missing: Vec<_> = change.deps().iter().filter(|hash| !here(hash)).copied().collect();
+            if !missing.is_empty() {
+                // It was written again after another copy's changes, which are still to come; or on top of what does not count any
+                // more by itself: it does if this counts.
                 open.unsealed_is_due = true;
+                if self.may_write_now(doc) {
+                    let needs = missing.into_iter().map(|hash| Need::Change(ChangeHash(hash.0)));
+                    let built_on: Vec<u64> = needs.flat_map(|need| open.aside.build_on(need)).collect();
+                    built_on.into_iter().for_each(|order| open.queue.insert(order, None));
+                }
                 break;
             }
             if let Some(past) = &mut open.past

@@ -91,7 +91,10 @@ impl<S: Store> Replica<S> {
     /// `seed` is 32 random bytes that serve this connection alone.
     pub fn handle_connected(&mut self, now: Now, relay: &RelayPublic, binding: [u8; 32], seed: [u8; 32]) {
         self.connections += 1;
-        let hello = Hello { cursor: self.cursor, backfills: self.backfills.values().copied().collect() };
+        // Nothing was received, but something is in a log: in another one it is not.
+        let acked_in = self.acked_in.map(|epoch| Cursor { epoch, seq: Seq(0) });
+        let hello =
+            Hello { cursor: self.cursor.or(acked_in), backfills: self.backfills.values().copied().collect() };
         let session = DeviceSession::new(&self.key, relay, Binding(binding), seed, hello, now.mono);
         self.link_state = LinkState::Connecting;
         self.link = Some(Link {
@@ -420,6 +423,14 @@ impl<S: Store> Replica<S> {
         if self.leave_outbox(&id, batch) && seq > self.acked {
             self.acked = seq;
             batch.put(Table::Meta, schema::META_ACKED, seq.0.to_le_bytes());
+            let epoch = self.link.as_ref().map(|link| link.session.epoch());
+            if self.cursor.is_none()
+                && epoch != self.acked_in
+                && let Some(epoch) = epoch
+            {
+                self.acked_in = Some(epoch);
+                batch.put(Table::Meta, schema::META_ACKED_IN, epoch.0);
+            }
         }
     }
 

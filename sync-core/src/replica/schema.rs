@@ -39,6 +39,7 @@ pub(super) const META_SESSION: &[u8] = b"session";
 pub(super) const META_CURSOR: &[u8] = b"cursor";
 pub(super) const META_ORDER: &[u8] = b"order";
 pub(super) const META_ACKED: &[u8] = b"acked";
+pub(super) const META_ACKED_IN: &[u8] = b"acked-in";
 pub(super) const META_RECHECK: &[u8] = b"recheck";
 pub(super) const META_MARKER: &[u8] = b"marker";
 pub(super) const META_PROTECTED: &[u8] = b"protected";

@@ -423,7 +423,7 @@ impl Hub {
             Some(cursor) => cursor.seq,
             None => Seq(0),
         };
-        peer.fresh = hello.cursor.is_none();
+        peer.fresh = !reconcile && hello.cursor.is_none_or(|cursor| cursor.seq == Seq(0));
         peer.reconciles_all = reconcile;
         peer.owes_caught_up = known;
         peer.backfills = hello.backfills.iter().map(|f| (f.space, *f)).collect();

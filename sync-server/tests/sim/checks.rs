@@ -389,6 +389,7 @@ impl World {
             let replica = phone.replica.take().expect("all phones are up");
             let counters = replica.counters();
             self.totals.mismatches += counters.mismatches;
+            self.totals.refused += counters.refused;
             self.totals.recoveries += counters.recoveries;
             self.totals.snapshots_made += counters.snapshots_made;
             self.totals.snapshots_used += counters.snapshots_used;

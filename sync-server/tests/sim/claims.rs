@@ -38,7 +38,12 @@ impl World {
         let met = self.opts.hall_gap > 0;
         if !went_back && !disks && !met && !self.opts.hostile && self.opts.removals == 0 {
             let found = self.totals.mismatches;
-            assert_eq!(found, 0, "checksums: a phone that received everything in order lacked something");
+            // A snapshot whose key did not come with it is dropped, and its runs are asked for by the checksum.
+            let due = self.totals.refused;
+            assert!(
+                found <= due,
+                "checksums: a phone that received everything in order lacked something {found} times"
+            );
         }
     }
 }

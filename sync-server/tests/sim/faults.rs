@@ -3,6 +3,7 @@
 use std::io;
 
 use dinh_core::testing::Crash;
+use dinh_server::hub::HubConfig;
 
 use crate::options::below;
 use crate::spy::Medium;
@@ -185,6 +186,12 @@ impl World {
 
     fn twin_or_back_up(&mut self, p: usize) -> bool {
         if p == 0 || self.phones[p].disk_fault || self.phones.len() > self.opts.phones_max {
+            return false;
+        }
+        // More connections of one device than that the relay does not take.
+        let device = self.phones[p].device;
+        let copies = self.phones.iter().filter(|phone| phone.device == device).count();
+        if copies >= HubConfig::default().connections_per_device_max {
             return false;
         }
         let old = self.phones[p].backup.clone().filter(|_| self.actions_left.is_multiple_of(2));

@@ -116,7 +116,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 /// Seeds that once found a bug. They are run with every batch of seeds.
 const FOUND: &[u64] =
-    &[336, 982, 1_079, 1_354, 1_623, 2_217, 2_821, 3_472, 4_028, 6_465, 8_656, 8_896, 9_408];
+    &[336, 982, 1_079, 1_354, 1_623, 2_217, 2_821, 3_472, 4_028, 6_465, 8_656, 8_896, 9_408, 12_180, 13_028];
 
 /// The same, from when phones did not meet where rights are taken: in theirs they still do not.
 const FOUND_APART: &[u64] = &[320, 521, 649, 928];
@@ -256,6 +256,7 @@ impl Totals {
         self.frames += other.frames;
         self.faults.iter_mut().zip(other.faults).for_each(|(sum, n)| *sum += n);
         self.mismatches += other.mismatches;
+        self.refused += other.refused;
         self.recoveries += other.recoveries;
         self.snapshots_made += other.snapshots_made;
         self.snapshots_used += other.snapshots_used;

@@ -198,7 +198,10 @@ impl World {
         if phone.replica.is_none() {
             return;
         }
-        self.totals.mismatches += phone.replica.as_ref().map_or(0, |r| r.counters().mismatches);
+        if let Some(replica) = &phone.replica {
+            self.totals.mismatches += replica.counters().mismatches;
+            self.totals.refused += replica.counters().refused;
+        }
         // Before the store is dropped: what a dying process would still write must not reach the disk.
         phone.medium.crash(crash);
         phone.replica = None;

@@ -156,6 +156,8 @@ pub(crate) struct Totals {
     pub(crate) frames: u64,
     pub(crate) faults: [u64; 20],
     pub(crate) mismatches: u64,
+    /// What phones were given and could not use.
+    pub(crate) refused: u64,
     pub(crate) recoveries: u64,
     pub(crate) snapshots_made: u64,
     pub(crate) snapshots_used: u64,
