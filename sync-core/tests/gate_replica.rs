@@ -185,7 +185,7 @@ fn one_panic_at_any_call_leaves_everything_else_standing() {
         // It goes on.
         reader.put(&doc, "after", "vẫn ghi được");
         reader.replica.close_document(&doc).unwrap();
-        assert!(reader.get(&doc, "after").is_some());
+        assert!(reader.get(&doc, "after").is_some(), "{panic:?}");
         (calls, left, failed.len())
     };
     let (calls, ..) = scene(None);

@@ -24,14 +24,12 @@ impl<S: Store> Replica<S> {
             if self.has_unsettled(&doc) || !has_key {
                 continue;
             }
-            let is_kept_out = self.open.get(&doc).is_some_and(|open| open.unsealed_is_due);
-            if !self.seal_document(&doc, &mut batch)? || is_kept_out {
+            if !self.seal_document(&doc, &mut batch)? {
                 late.push(doc);
             }
         }
         batch.commit(&mut self.store)?;
-        // This device lost the right before it sent them, or they wait for something: they are in the document by the rule for
-        // everybody's.
+        // This device lost the right before it sent them: they are in the document by the rule for everybody's.
         late.iter().try_for_each(|doc| self.remake(doc))
     }
 
