@@ -279,3 +279,30 @@ fn who_knows_of_the_seal_changes_nothing_that_it_froze_and_who_does_not_is_heard
     }
     assert!(hall.put(RECORDER, &path!["text"], "nữa").unwrap_err().to_string().contains("sealed"));
 }
+
+/// An app learns the rules: what it wrote without them is off its own screen, too. What is written from then on must not take
+/// the numbers of that, or the two could never both be there.
+#[test]
+fn what_is_written_beside_own_denied_changes_stands_apart_from_them() {
+    let mut hall = Hall::new();
+    let doc = hall.doc;
+    hall.put(FORGER, &path!["text"], "trước khi cập nhật").unwrap();
+    hall.sync();
+    let store = std::mem::replace(&mut hall.phones[FORGER], opened(99, true)).close().unwrap();
+    let config = ReplicaConfig { schemas: SCHEMAS, ..ReplicaConfig::default() };
+    let key = DeviceKey::from_seed(&[FORGER as u8 + 1; 32]);
+    hall.phones[FORGER] = Replica::open(store, key, config, [77; 32]).unwrap();
+    let run = hall.phones[FORGER].denied_runs(&doc).unwrap()[0].id;
+    hall.put(FORGER, &own(FORGER, "marks"), true).unwrap();
+    assert_eq!(hall.get(FORGER, &own(FORGER, "marks")), Some(Value::Bool(true)));
+    let now = hall.now();
+    // The secretary's word and the other's new mark do not know of each other.
+    hall.phones[SECRETARY].release_run(now, &doc, &run).unwrap();
+    hall.sync();
+    let hash = hall.hash(SECRETARY);
+    for i in 0..4 {
+        assert_eq!(hall.get(i, &own(FORGER, "marks")), Some(Value::Bool(true)), "phone {i}");
+        assert_eq!(hall.get(i, &path!["text"]), Some(Value::from("trước khi cập nhật")), "phone {i}");
+        assert_eq!(hall.hash(i), hash, "phone {i}");
+    }
+}

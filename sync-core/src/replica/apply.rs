@@ -222,12 +222,6 @@ impl<S: Store> Replica<S> {
         })
     }
 
-    fn may_write_now(&self, doc: &DocId) -> bool {
-        let Some(space) = self.space_of(doc) else { return false };
-        let charter = self.branch_charter(&space);
-        charter.is_some_and(|c| c.authorise_author(&self.device, &space, doc).is_ok())
-    }
-
     /// Own changes that are in no item yet are in no log either. Queues what counts because they build on it.
     fn apply_unsealed(&mut self, doc: &DocId, open: &mut OpenDocument) -> Result<(), ReplicaError> {
         if !std::mem::take(&mut open.unsealed_is_due) {
@@ -248,7 +242,7 @@ impl<S: Store> Replica<S> {
                 // It was written again after another copy's changes, which are still to come; or on top of what does not count any
                 // more by itself: it does if this counts.
                 open.unsealed_is_due = true;
-                if self.may_write_now(doc) {
+                if self.may_write(doc).is_ok() {
                     let needs = missing.into_iter().map(|hash| Need::Change(ChangeHash(hash.0)));
                     let built_on: Vec<u64> = needs.flat_map(|need| open.aside.build_on(need)).collect();
                     built_on.into_iter().for_each(|order| open.queue.insert(order, None));

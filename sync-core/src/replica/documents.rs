@@ -320,10 +320,18 @@ impl<S: Store> Replica<S> {
             let upto = r.u64("order")?;
             let n = r.count(usize::MAX, 8, "waiting")?;
             let waiting = (0..n).map(|_| r.u64("order")).collect::<Result<BTreeSet<_>, _>>()?;
-            Ok::<_, dinh_proto::error::InvalidMessage>((upto, waiting, r.rest()))
+            Ok::<_, dinh_proto::error::InvalidMessage>((
+                upto,
+                waiting,
+                r.text(usize::MAX, "schema")?,
+                r.rest(),
+            ))
         };
-        // A view is only a cache: if it does not read, the document is made from its items.
-        let Ok((upto, waiting, saved)) = read() else { return Ok(None) };
+        // A view is only a cache: if it does not read, or the app knows other rules now, the document is made from its items.
+        let Ok((upto, waiting, schema, saved)) = read() else { return Ok(None) };
+        if schema != self.schema_of(doc).unwrap_or_default() {
+            return Ok(None);
+        }
         let loaded = gate::guarded(Call::Load, || Document::load(saved, actor));
         let bytes = saved.len() * SAVED_MEMORY_FACTOR;
         Ok(loaded.ok().and_then(Result::ok).map(|document| LoadedView { document, upto, waiting, bytes }))
@@ -339,6 +347,7 @@ impl<S: Store> Replica<S> {
         if self.is_protected_document(doc) {
             return Ok(());
         }
+        let schema = self.schema_of(doc);
         let Some(open) = self.open.get_mut(doc).filter(|o| o.unsaved > 0) else { return Ok(()) };
         let saved = gate::save(&open.document).and_then(|saved| {
             // No view takes the place of another before it was loaded back.
@@ -361,6 +370,7 @@ impl<S: Store> Replica<S> {
         out.put_u64(upto);
         out.put_uleb(waiting.len() as u64);
         waiting.iter().for_each(|order| out.put_u64(*order));
+        out.put_blob(schema.unwrap_or_default().as_bytes());
         out.put_bytes(&saved);
         open.unsaved = 0;
         let mut batch = Batch::default();

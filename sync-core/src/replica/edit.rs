@@ -1,17 +1,19 @@
 //! Local edits: durable when they return.
 
+use std::collections::BTreeMap;
+
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{ChangeHash, DocId};
 use dinh_proto::limits;
 use dinh_proto::time::{Timestamp, WallTime};
 
 use super::event::{LinkState, Origin};
-use super::schema::Batch;
+use super::schema::{self, Batch};
 use super::{Event, Now, Replica, ReplicaError, Unsealed};
 use crate::document::{Document, DocumentError, Edit, EditError, LocalChange, Path, Typing, TypingConfig};
 use crate::gate::rights::Rights;
 use crate::gate::{self, Call, GateError};
-use crate::store::Store;
+use crate::store::{Store, Table};
 
 impl<S: Store> Replica<S> {
     /// Edits a document: what `f` writes becomes one change. It is on disk when this returns, and never waits for
@@ -41,6 +43,7 @@ impl<S: Store> Replica<S> {
         f: impl FnOnce(&mut Edit<'_>) -> Result<R, EditError>,
     ) -> Result<(R, Option<ChangeHash>), ReplicaError> {
         self.may_write(doc)?;
+        self.give_own_number(doc)?;
         let actor = self.actor(doc).0;
         let rights = self.own_rights(doc)?;
         let open = self.opened(doc)?;
@@ -81,6 +84,40 @@ impl<S: Store> Replica<S> {
         let patches = change.patches;
         self.push_event(Event::DocumentChanged { doc: *doc, origin: Origin::Local, patches });
         Ok((result, Some(ChangeHash(*change.hash.as_bytes()))))
+    }
+
+    /// Sees to it that the next change takes no number under which this session has already written something that is not in
+    /// the document: runs that are denied, whose author's words turned out not to count, or that wait for a snapshot's.
+    /// The next one is of a new session then.
+    fn give_own_number(&mut self, doc: &DocId) -> Result<(), ReplicaError> {
+        if self.has_all_own(doc)? {
+            return Ok(());
+        }
+        // What kept it out may have passed: the engine's panic.
+        self.advance(doc, true)?;
+        if self.has_all_own(doc)? {
+            return Ok(());
+        }
+        // As items they keep their place, whatever comes.
+        self.seal_all()?;
+        if self.unsealed.contains_key(doc) {
+            return Err(ReplicaError::Unsettled(*doc));
+        }
+        tracing::info!(%doc, "own changes are not in the document: the next ones are of a new session");
+        let mut batch = Batch::default();
+        self.change_session(BTreeMap::new(), None, (RejectCode::Fork, ""), &mut batch)?;
+        batch.commit(&mut self.store)?;
+        Ok(())
+    }
+
+    /// Whether every own change of this session is in the document.
+    fn has_all_own(&mut self, doc: &DocId) -> Result<bool, ReplicaError> {
+        let (session, actor) = (self.session, self.actor(doc).0);
+        let newest = self.store.read(|tx| tx.get(Table::Numbers, &doc.0))?;
+        let newest = newest.map(|bytes| schema::number_from(&bytes)).transpose()?;
+        let Some((_, seq)) = newest.filter(|(of, _)| *of == session) else { return Ok(true) };
+        let tip = self.opened(doc)?.document.actor_tip(&actor);
+        Ok(tip.is_some_and(|(tip, _)| tip >= u64::from(seq)))
     }
 
     fn own_rights(&self, doc: &DocId) -> Result<Option<Rights>, ReplicaError> {

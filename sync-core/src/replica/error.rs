@@ -59,6 +59,12 @@ pub enum ReplicaError {
     /// The edit writes what this device's member may not.
     #[error("that is not yours to write ({0}): nothing was written")]
     Denied(Denied),
+    /// Earlier changes of this device in the document are on its disk, and neither in the document nor ready to be sent: what
+    /// they build on, or a key, is still to come. Nothing of them is lost.
+    #[error(
+        "earlier changes of this device in document {0} wait for what they build on: connect to the relay, then try again"
+    )]
+    Unsettled(DocId),
     /// The change that the edit makes would be refused by every device.
     #[error("the edit is not one that other devices accept ({0}): nothing was written")]
     Refused(GateError),

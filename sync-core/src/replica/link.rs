@@ -1,5 +1,6 @@
 //! The conversation with a relay: what goes out, what its answers mean.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
@@ -39,7 +40,7 @@ pub(super) struct Link {
     pub(super) reconciling: bool,
     /// What the relay lacks is not all uploaded: the old cursor stays until it is, with which the next connection compares
     /// everything again. (A relay that knows nothing of this device, restored from before its branch, would not otherwise.)
-    holds_cursor: bool,
+    /// This is the one that follows.
     held_cursor: Option<Cursor>,
     /// `Have`s are awaited, and nothing is sent before.
     pub(super) awaiting_have: bool,
@@ -56,6 +57,8 @@ pub(super) struct Link {
     pub(super) extras_sent: BTreeMap<ItemId, Extra>,
     /// Spaces of which extras were queued on this connection and not all answered.
     pub(super) uploading: BTreeSet<SpaceId>,
+    /// Spaces of which the relay was asked for items, and has not said since that everything was sent.
+    pub(super) wanted: BTreeSet<SpaceId>,
     /// What earlier connections left to be compared was asked for.
     rechecked: bool,
     /// Items of the outbox that were sent and not answered.
@@ -100,7 +103,6 @@ impl<S: Store> Replica<S> {
         self.link = Some(Link {
             session,
             reconciling: false,
-            holds_cursor: false,
             held_cursor: None,
             awaiting_have: false,
             have_is_complete: false,
@@ -110,6 +112,7 @@ impl<S: Store> Replica<S> {
             not_taken: BTreeSet::new(),
             extras_sent: BTreeMap::new(),
             uploading: BTreeSet::new(),
+            wanted: BTreeSet::new(),
             rechecked: false,
             offered: BTreeSet::new(),
             held_back: BTreeSet::new(),
@@ -288,9 +291,10 @@ impl<S: Store> Replica<S> {
     fn handle_caught_up(&mut self, now: Now, caught_up: &CaughtUp) -> Result<(), ReplicaError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         let cursor = Cursor { epoch: link.session.epoch(), seq: caught_up.seq };
+        link.wanted.clear();
         if link.reconciling {
             link.reconciling = false;
-            link.holds_cursor = !link.uploading.is_empty();
+            link.held_cursor = (!link.uploading.is_empty()).then_some(cursor);
             // What was missing of newly granted spaces came with the reconcile.
             let mut batch = Batch::default();
             for space in std::mem::take(&mut self.backfills).into_keys() {
@@ -315,11 +319,12 @@ impl<S: Store> Replica<S> {
             });
         let same: Vec<SpaceId> = same.into_iter().map(|(space, _)| space).collect();
         let mismatches: Vec<SpaceId> = mismatches.into_iter().map(|(space, _)| space).collect();
+        let may_differ = |space: &SpaceId| readable.contains(space) && !same.contains(space);
         let mut batch = Batch::default();
         // With the cursor, because the relay names a space again only when something in it is new.
         let uploading = self.link.as_ref().map(|l| l.uploading.clone()).unwrap_or_default();
         self.change_recheck(&mut batch, |recheck| {
-            recheck.retain(|space| readable.contains(space) && !same.contains(space));
+            recheck.retain(may_differ);
             recheck.extend(uploading.iter().chain(&mismatches));
         });
         self.give_up_snapshots(&readable, &mut batch);
@@ -331,7 +336,7 @@ impl<S: Store> Replica<S> {
         }
         self.set_cursor(cursor, &mut batch);
         batch.commit(&mut self.store)?;
-        self.handle_mismatches(now.mono, &mismatches, &same);
+        self.handle_mismatches(now.mono, &mismatches, may_differ);
         self.recheck_once(&mismatches);
         self.check_seen();
         self.tend_soon(now.mono);
@@ -367,8 +372,8 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn set_cursor(&mut self, cursor: Cursor, batch: &mut Batch) {
-        if let Some(link) = self.link.as_mut().filter(|link| link.holds_cursor) {
-            link.held_cursor = Some(cursor);
+        if let Some(held) = self.link.as_mut().and_then(|link| link.held_cursor.as_mut()) {
+            *held = cursor;
             return;
         }
         self.cursor = Some(cursor);
@@ -397,12 +402,19 @@ impl<S: Store> Replica<S> {
             return;
         }
         let mut uploaded = std::mem::take(&mut link.uploading);
-        uploaded.retain(|space| !link.not_taken.contains(space));
-        link.holds_cursor = false;
+        uploaded.retain(|space| !link.not_taken.contains(space) && !link.wanted.contains(space));
         if let Some(cursor) = link.held_cursor.take() {
             self.set_cursor(cursor, batch);
         }
         self.change_recheck(batch, |recheck| recheck.retain(|space| !uploaded.contains(space)));
+    }
+
+    /// The relay has sent something of a space that is not kept here: its word is asked for when everything else came, or on the
+    /// next connection. With the cursor, which passes what is not kept.
+    pub(super) fn note_missing(&mut self, space: SpaceId, batch: &mut Batch) {
+        self.change_recheck(batch, |recheck| {
+            recheck.insert(space);
+        });
     }
 
     pub(super) fn change_recheck(&mut self, batch: &mut Batch, change: impl FnOnce(&mut BTreeSet<SpaceId>)) {
@@ -458,12 +470,11 @@ impl<S: Store> Replica<S> {
             }
         }
         // What this device wrote may build on what it was given: it must not be in the log without that.
-        let mut own_upto: BTreeMap<SpaceId, u64> = BTreeMap::new();
-        if !link.carries {
+        let own_upto = LazyCell::new(|| -> BTreeMap<SpaceId, u64> {
             let is_own = |what: &Outgoing| matches!(what, Outgoing::Item(key) if key.chain.author.device == self.device);
             let own = self.outbox.iter().filter(|(_, entry)| is_own(&entry.what));
-            own_upto.extend(own.map(|(order, entry)| (entry.space, *order)));
-        }
+            own.map(|(order, entry)| (entry.space, *order)).collect()
+        });
         for (order, entry) in &self.outbox {
             if !link.session.can_put() {
                 break;
@@ -471,8 +482,10 @@ impl<S: Store> Replica<S> {
             if link.offered.contains(&entry.id) || link.held_back.contains(&entry.id) {
                 continue;
             }
-            let has_time = !link.carries && own_upto.get(&entry.space).is_none_or(|upto| order > upto);
-            if has_time && is_run_of_another(&entry.what, &self.device, &self.charters) {
+            if !link.carries
+                && is_run_of_another(&entry.what, &self.device, &self.charters)
+                && own_upto.get(&entry.space).is_none_or(|upto| order > upto)
+            {
                 continue;
             }
             let item = match entry.what {

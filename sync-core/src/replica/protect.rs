@@ -246,6 +246,7 @@ impl<S: Store> Replica<S> {
                 .unwrap_or_else(|_| plain_row(&plain)),
         };
         batch.put(Table::Unsealed, key, row);
+        batch.put(Table::Numbers, doc.0, schema::number_bytes(&self.session, unsealed.seq));
         Ok(())
     }
 

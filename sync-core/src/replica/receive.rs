@@ -177,7 +177,7 @@ impl<S: Store> Replica<S> {
             Verdict::Wait if source == Source::Hall => {
                 self.hall_waits.insert(space);
             }
-            Verdict::Wait => self.park(id, &bytes, batch),
+            Verdict::Wait => self.park(id, space, &bytes, batch),
             // The other device may not have heard yet of what this one judges by; but it has checked what it keeps.
             Verdict::Refuse(code) if source == Source::Hall => {
                 self.counters.refused += 1;
@@ -352,13 +352,14 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    pub(super) fn park(&mut self, id: ItemId, bytes: &[u8], batch: &mut Batch) {
+    pub(super) fn park(&mut self, id: ItemId, space: SpaceId, bytes: &[u8], batch: &mut Batch) {
         let total: usize = self.parked.values().map(Vec::len).sum();
         if self.parked.len() >= limits::PARKED_RUNS_PER_DOCUMENT_MAX
             || total + bytes.len() > limits::PARKED_BYTES_PER_DOCUMENT_MAX
         {
-            // It is on the relay; the checksum will miss it, and a reconcile brings it again.
+            // It is on the relay.
             self.counters.refused += 1;
+            self.note_missing(space, batch);
             tracing::warn!(
                 ?id,
                 "too many items wait for charter records: one is dropped and will be asked for again"
@@ -420,8 +421,10 @@ impl<S: Store> Replica<S> {
         if chain.author.device == self.device && (unconfirmed || follows) {
             if self.is_locked(&chain.space) {
                 // To take back own runs they have to be opened.
-                self.park(item.id(), item.bytes(), batch);
+                self.park(item.id(), chain.space, item.bytes(), batch);
             } else {
+                // It is kept in a later transaction, and the cursor passes it in this one.
+                self.note_missing(chain.space, batch);
                 self.forks.push(item);
             }
             return Ok(());
@@ -434,13 +437,14 @@ impl<S: Store> Replica<S> {
     /// Another copy of this store was first: what this one has under the same numbers is taken back and written
     /// again in a new session, then the other copy's items fit.
     fn settle_forks(&mut self, touched: &mut BTreeSet<DocId>) -> Result<(), ReplicaError> {
-        let mut forks = std::mem::take(&mut self.forks);
-        forks.sort_by_key(|i| (i.header().chain(), i.header().n()));
-        while let Some(first) = forks.first() {
+        loop {
+            // Those of other chains stay: what was parked for want of a record may follow them.
+            self.forks.sort_by_key(|i| (i.header().chain(), i.header().n()));
+            let Some(first) = self.forks.first() else { return Ok(()) };
             let chain = first.header().chain();
             let n = first.header().n().unwrap_or_default();
-            let end = forks.partition_point(|i| i.header().chain() <= chain);
-            let theirs: Vec<Item> = forks.drain(..end).collect();
+            let end = self.forks.partition_point(|i| i.header().chain() <= chain);
+            let theirs: Vec<Item> = self.forks.drain(..end).collect();
             self.recover(
                 ItemKey { chain, n },
                 RejectCode::Fork,
@@ -455,7 +459,6 @@ impl<S: Store> Replica<S> {
             self.retry_parked(&mut batch, touched)?;
             batch.commit(&mut self.store)?;
         }
-        Ok(())
     }
 
     /// Saved views of documents that are to be judged again go with the records that ask for it, in one transaction.

@@ -61,6 +61,7 @@ impl<S: Store> Replica<S> {
             Some(last) => last.last = true,
             None => wants.push(ChainSet { space: SpaceId::default(), last: true, chains: Vec::new() }),
         }
+        link.wanted.extend(wants.iter().filter(|w| !w.chains.is_empty()).map(|w| w.space));
         wants.into_iter().for_each(|w| link.session.want(w));
         Ok(())
     }
@@ -115,11 +116,16 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    /// Checksums differ: asks what the relay has, unless that was just done. `same` matched.
-    pub(super) fn handle_mismatches(&mut self, now: Timestamp, spaces: &[SpaceId], same: &[SpaceId]) {
-        let readable = self.readable();
+    /// Checksums differ: asks what the relay has, unless that was just done. What differed before is forgotten unless it may
+    /// still differ.
+    pub(super) fn handle_mismatches(
+        &mut self,
+        now: Timestamp,
+        spaces: &[SpaceId],
+        may_differ: impl Fn(&SpaceId) -> bool,
+    ) {
         if let Some(last) = &mut self.last_reconcile {
-            last.spaces.retain(|space| readable.contains(space) && !same.contains(space));
+            last.spaces.retain(may_differ);
             if spaces.is_empty() && last.spaces.is_empty() {
                 self.last_reconcile = None;
             }

@@ -13,8 +13,10 @@
 //! unsealed      document 16 ‖ seq 4                    → a row: hash of the author's change before (or zero) 32
 //!                                                       ‖ first half of the hash of the change that it stands
 //!                                                       for (or zero) 16 ‖ change
+//! numbers       document 16                            → session 8 ‖ seq 4 of the newest own change
 //! outbox        order 8                                → 0 ‖ item key, or 1 ‖ document (a snapshot)
-//! views         document 16                            → order 8 ‖ count ‖ order 8 … ‖ saved document
+//! views         document 16                            → order 8 ‖ count ‖ order 8 … ‖ name of the schema (length, UTF-8)
+//!                                                        ‖ saved document
 //! sums          space 16                               → sum 16
 //! backfills     space 16                               → from 8 ‖ to 8
 //! parked        order 8                                → item
@@ -122,6 +124,17 @@ pub(super) fn cursor_from(bytes: &[u8]) -> Result<Cursor, StoreError> {
         })
     };
     read().map_err(|_| StoreError::Corrupt("cursor"))
+}
+
+pub(super) fn number_bytes(session: &SessionId, seq: u32) -> Vec<u8> {
+    [&session.0[..], &seq.to_le_bytes()].concat()
+}
+
+pub(super) fn number_from(bytes: &[u8]) -> Result<(SessionId, u32), StoreError> {
+    let mut r = Reader::new(bytes);
+    let mut read =
+        || Ok::<_, dinh_proto::error::InvalidMessage>((SessionId(r.array("session")?), r.u32("seq")?));
+    read().map_err(|_| StoreError::Corrupt("number of an own change"))
 }
 
 /// An item that this device verified before it stored it.

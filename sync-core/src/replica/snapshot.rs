@@ -14,6 +14,7 @@ use dinh_proto::ids::{Author, ChainId, DeviceId, DocId, SpaceId};
 use dinh_proto::item::{Header, Item, Kind, Place, RawItem, SpaceSum};
 use dinh_proto::ranges::Ranges;
 
+use super::event::LinkState;
 use super::receive::Source;
 use super::schema::{self, Batch, ItemKey};
 use super::{Outgoing, Replica, ReplicaError};
@@ -124,9 +125,7 @@ impl<S: Store> Replica<S> {
         batch.delete(Table::Views, doc.0);
         self.leave_outbox(&item.id(), batch);
         self.tails.remove(&doc);
-        self.change_recheck(batch, |recheck| {
-            recheck.insert(space);
-        });
+        self.note_missing(space, batch);
         Ok(())
     }
 
@@ -142,7 +141,7 @@ impl<S: Store> Replica<S> {
 
     /// A snapshot came in place of the runs that it covers. One whose key is still on the way waits, as a run does: a
     /// device that is let in while it is connected gets the snapshots before its keys. One that does not open (also:
-    /// not now, because its space is locked) is dropped: the checksum will not match, and the reconcile fetches the runs.
+    /// not now, because its space is locked) is dropped, and the runs are fetched.
     pub(super) fn take_snapshot(
         &mut self,
         source: Source,
@@ -172,16 +171,22 @@ impl<S: Store> Replica<S> {
             Ok(found) => found,
             Err((true, reason)) if source != Source::Hall => {
                 tracing::debug!(?id, reason, "a snapshot waits");
-                self.park(id, &bytes, batch);
+                self.park(id, space, &bytes, batch);
                 return Ok(());
             }
             Err((_, reason)) => {
                 tracing::warn!(?id, reason, "a snapshot is dropped: the runs will be fetched");
                 self.counters.refused += 1;
+                if source != Source::Hall {
+                    self.note_missing(space, batch);
+                }
+                if source == Source::Parked && self.link_state == LinkState::Live {
+                    self.ask_have(vec![space]);
+                }
                 return Ok(());
             }
         };
-        if self.covers_less(source, &item, &opened)? {
+        if self.covers_less(source, &item, &opened, batch)? {
             tracing::debug!(?id, "an older snapshot than the one that is here is dropped");
             return Ok(());
         }
@@ -203,12 +208,12 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    /// Everything came that there is, and not the keys of some snapshots. Where they stand for something that is not here the
-    /// checksum says so, and the runs are fetched.
+    /// Everything came that there is, and not the keys of some snapshots: the runs are fetched.
     pub(super) fn give_up_snapshots(&mut self, spaces: &BTreeSet<SpaceId>, batch: &mut Batch) {
         for raw in self.unpark_snapshots(|space| spaces.contains(space), batch) {
             tracing::warn!(id = ?raw.id(), "a snapshot is dropped: its key did not come");
             self.counters.refused += 1;
+            self.note_missing(raw.header().space, batch);
         }
     }
 
@@ -242,9 +247,10 @@ impl<S: Store> Replica<S> {
         source: Source,
         item: &Item,
         opened: &OpenedSnapshot,
+        batch: &Batch,
     ) -> Result<bool, ReplicaError> {
         let (doc, space) = (item.header().doc, item.header().space);
-        let Some(old) = self.store.read(|tx| tx.get(Table::Snapshots, &doc.0))? else { return Ok(false) };
+        let Some(old) = self.received_snapshot(&doc, batch)? else { return Ok(false) };
         for author in self.snapshot_frame_of(&schema::stored_item(old)?)?.authors {
             let header = Header::decode(&author.header[..dinh_proto::item::HEADER_BYTES])?;
             let chain = ChainId { space, author: header.author };

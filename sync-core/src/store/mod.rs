@@ -48,6 +48,8 @@ pub enum Table {
     DocumentLog,
     /// Own changes that are not in an item yet, by document and Automerge seq.
     Unsealed,
+    /// The Automerge seq of the newest own change, by document.
+    Numbers,
     /// Items that the relay has not acknowledged, in order.
     Outbox,
     /// Saved documents: a cache that can be made again from items.
@@ -66,7 +68,7 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Meta,
         Self::Branches,
         Self::Items,
@@ -76,6 +78,7 @@ impl Table {
         Self::Snapshots,
         Self::DocumentLog,
         Self::Unsealed,
+        Self::Numbers,
         Self::Outbox,
         Self::Views,
         Self::Sums,
@@ -97,6 +100,7 @@ impl Table {
             Self::Snapshots => "snapshots",
             Self::DocumentLog => "document_log",
             Self::Unsealed => "unsealed",
+            Self::Numbers => "numbers",
             Self::Outbox => "outbox",
             Self::Views => "views",
             Self::Sums => "sums",

@@ -309,6 +309,7 @@ impl World {
             assert!(kept, "what phone {} did is not in the charter: {:?}", deed.phone, deed.what);
         }
         let all: Vec<usize> = (0..self.truth.deeds.len()).collect();
+        let mut behind_denied: BTreeMap<DocId, usize> = BTreeMap::new();
         for p in (0..self.phones.len()).filter(|p| !self.is_out(*p)).collect::<Vec<_>>() {
             let device = self.phones[p].device;
             let readable: BTreeSet<DocId> = charter
@@ -336,6 +337,13 @@ impl World {
                 let is_known =
                     !denied.is_empty() || !entry.counts || is_unread(charter, &entry.space, &device);
                 assert!(waiting == 0 || is_known, "phone {p}: {waiting} runs of {doc} wait for ever");
+                if !denied.is_empty() {
+                    let others = *behind_denied.entry(doc).or_insert(waiting);
+                    assert_eq!(
+                        waiting, others,
+                        "phone {p}: behind a denied run of {doc} others have others waiting"
+                    );
+                }
             }
         }
         self.check_equal_values(charter);

@@ -126,14 +126,16 @@ impl World {
         for (space, what, bytes) in &said.told {
             self.check_given(conn, p, space, 0, *bytes, what);
         }
-        // The relay takes nothing from who is out, but a record that somebody else issued: that counts whoever brings it.
+        // The relay takes nothing from who is out but records: one that somebody else issued, whoever brings it, and one that
+        // counts all the same (two devices of one member that remove each other).
         let Some(since) = self.served.out.get(&device).copied() else { return };
         for (id, seq) in &said.taken {
             let item = RawItem::parse(self.ledger.borrow().made[id].clone()).expect("the ledger has items");
             let header = item.header();
-            let carried = header.kind == Kind::Charter && header.author.device != device;
+            let is_record = header.kind == Kind::Charter;
+            let counts = header.author.device != device || self.served.charter.counts(id);
             assert!(
-                carried || seq.0 < since,
+                is_record && counts || seq.0 < since,
                 "revoked: the relay took {id:?} at {seq} from phone {p}, which is out since {since}"
             );
         }

@@ -231,6 +231,14 @@ impl World {
 
     /// At the end: what a device that was out did is on no phone of those who are in.
     pub(crate) fn check_nothing_of_who_was_out(&mut self, p: usize, docs: &BTreeSet<DocId>) {
+        // A removal by one who was himself removed, and not seen by who did that, is void, though the relay went by it for a while.
+        let removed = |must: &dyn Fn(Must) -> bool| -> BTreeSet<DeviceId> {
+            let removals = self.truth.deeds.iter().filter(|d| must(d.must));
+            removals
+                .filter_map(|d| if let What::Removal { device } = d.what { Some(device) } else { None })
+                .collect()
+        };
+        let out = &removed(&|must| must == Must::Yes) - &removed(&|must| must != Must::Yes);
         let deeds: Vec<usize> = (0..self.truth.deeds.len())
             .filter(|i| {
                 let deed = &self.truth.deeds[*i];
@@ -241,19 +249,9 @@ impl World {
                 // A key that was deleted again cannot be seen either way.
                 let deleted = |d: &Deed| matches!(d.what, What::Delete { of, .. } if of == *i);
                 let content = content && !self.truth.deeds.iter().any(deleted);
-                // A removal by one who was himself removed, and not seen by who did that, is void, though the relay went by it for a while.
-                let device = self.phones[deed.phone].device;
-                let removals: Vec<Must> = self
-                    .truth
-                    .deeds
-                    .iter()
-                    .filter(|d| matches!(d.what, What::Removal { device: of } if of == device))
-                    .map(|d| d.must)
-                    .collect();
-                let is_out = !removals.is_empty() && removals.iter().all(|must| *must == Must::Yes);
-                is_out
-                    && deed.must == Must::Not
+                deed.must == Must::Not
                     && content
+                    && out.contains(&self.phones[deed.phone].device)
                     && deed.what.doc().is_some_and(|d| docs.contains(&d))
             })
             .collect();
