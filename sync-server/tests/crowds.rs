@@ -88,7 +88,7 @@ impl Client {
         for (i, byte) in binding.iter_mut().enumerate() {
             *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap();
         }
-        let hello = Hello { cursor: None, backfills: Vec::new() };
+        let hello = Hello::default();
         let public = relay.public();
         let session = DeviceSession::new(key, &public, Binding(binding), [7; 32], hello, Timestamp(0));
         let mut client = Self { socket, session };

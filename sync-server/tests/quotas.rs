@@ -156,7 +156,7 @@ fn more_messages_than_a_device_may_send_are_read_later() {
     let phone = world.connect_raw(&branch.member.key);
     let second = world.connect_raw(&branch.member.key);
     let other = world.connect_raw(&branch.secretary.key);
-    let hello = || Message::Hello(Hello { cursor: None, backfills: Vec::new() });
+    let hello = || Message::Hello(Hello::default());
     for connection in [phone, second, other] {
         world.send(connection, &[hello()]);
     }
@@ -306,7 +306,7 @@ fn long_hello(backfills: u32) -> Vec<u8> {
         space.0[..4].copy_from_slice(&i.to_be_bytes());
         Fetch { space, from: Seq(1 << 14), to: Seq(1 << 15) }
     };
-    let hello = Hello { cursor: None, backfills: (0..backfills).map(backfill).collect() };
+    let hello = Hello { backfills: (0..backfills).map(backfill).collect(), ..Hello::default() };
     let mut plain = Vec::new();
     write_message(&Message::Hello(hello), &mut plain);
     plain

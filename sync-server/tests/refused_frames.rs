@@ -19,7 +19,7 @@ use dinh_server::hub::HubConfig;
 use hub_common::{Branch, World, draft, village};
 
 fn hello() -> Message {
-    Message::Hello(Hello { cursor: None, backfills: Vec::new() })
+    Message::Hello(Hello::default())
 }
 
 fn wire(messages: &[Message]) -> Vec<u8> {
@@ -360,14 +360,21 @@ fn pass(world: &mut World, until: Duration) {
 #[test]
 fn a_cursor_that_means_nothing_here_is_reconciled_and_not_an_error() {
     let branch = Branch::new();
-    for cursor in [
+    for (cursor, acked) in [
         Cursor { epoch: LogEpoch([1; 8]), seq: Seq(3) },
         Cursor { epoch: hub_common::EPOCH, seq: Seq(9) },
         Cursor { epoch: hub_common::EPOCH, seq: Seq(u64::MAX) },
-    ] {
+    ]
+    .into_iter()
+    .flat_map(|place| {
+        // What was acknowledged may be gone although the cursor is good, or there is none.
+        let good = Some(Cursor { epoch: hub_common::EPOCH, seq: Seq(0) });
+        let (cursor, acked) = (Some(place), Some(place));
+        [(cursor, None), (good, acked), (None, acked)]
+    }) {
         let mut world = branch.world();
         let phone = world.connect_raw(&branch.member.key);
-        world.send(phone, &[Message::Hello(Hello { cursor: Some(cursor), backfills: Vec::new() })]);
+        world.send(phone, &[Message::Hello(Hello { cursor, acked, backfills: Vec::new() })]);
         let messages = &world.client(phone).messages;
         let Message::Welcome(welcome) = &messages[0] else { panic!("{messages:?}") };
         assert!(welcome.reconcile);

@@ -88,12 +88,13 @@ impl Names {
 
     /// The first message of a device.
     pub fn hello(&self, feed: &mut Feed<'_>) -> Hello {
-        let cursor = feed.flag().then(|| Cursor { epoch: self.epoch(feed), seq: Seq(feed.number()) });
+        let mut cursor = || feed.flag().then(|| Cursor { epoch: self.epoch(feed), seq: Seq(feed.number()) });
+        let (cursor, acked) = (cursor(), cursor());
         let n = feed.below(4);
         let mut backfills: Vec<Fetch> = (0..n).map(|_| self.fetch(feed)).collect();
         backfills.sort_by_key(|f| f.space);
         backfills.dedup_by_key(|f| f.space);
-        Hello { cursor, backfills }
+        Hello { cursor, acked, backfills }
     }
 
     /// A message that reads, in turn or not.

@@ -14,7 +14,7 @@ use super::event::Origin;
 use super::keys::BranchAuthority;
 use super::schema::{self, Batch, ItemKey};
 use super::waiting::Need;
-use super::{Event, Replica, ReplicaError};
+use super::{Event, Outgoing, Replica, ReplicaError};
 use crate::document::{self, Document};
 use crate::gate::rights::{Denied, Rights};
 use crate::gate::{self, Admitted, Authority, Call, GateError, Mark, Past};
@@ -201,6 +201,9 @@ impl<S: Store> Replica<S> {
             }
         }
         for (order, item, error) in refused {
+            if self.is_forked(&item) {
+                continue;
+            }
             // A panic may have been the device's fault: a run gets a second try.
             if error.is_panic() && open.suspects.insert(order) {
                 open.queue.insert(order, Some(item));
@@ -209,6 +212,17 @@ impl<S: Store> Replica<S> {
             }
         }
         Ok(())
+    }
+
+    /// Whether an own run may follow one in whose place another copy of this store wrote something else, for which a snapshot
+    /// stands. The relay's answer to that one says so, and then all are written again.
+    fn is_forked(&self, run: &Item) -> bool {
+        let (chain, n) = (run.header().chain(), run.header().n());
+        let is_before = |what: &Outgoing| match what {
+            Outgoing::Item(key) => key.chain == chain && Some(key.n) <= n && self.is_covered(key),
+            Outgoing::Snapshot(_) => false,
+        };
+        chain.author.device == self.device && self.outbox.values().any(|entry| is_before(&entry.what))
     }
 
     /// The run under an order of a document's log, if it is there still.

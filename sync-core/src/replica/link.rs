@@ -61,6 +61,8 @@ pub(super) struct Link {
     pub(super) wanted: BTreeSet<SpaceId>,
     /// What earlier connections left to be compared was asked for.
     rechecked: bool,
+    /// The newest place that was acknowledged on this connection.
+    acked: Seq,
     /// Items of the outbox that were sent and not answered.
     pub(super) offered: BTreeSet<ItemId>,
     /// Items of the outbox that were refused for now, and when they are tried again.
@@ -94,10 +96,11 @@ impl<S: Store> Replica<S> {
     /// `seed` is 32 random bytes that serve this connection alone.
     pub fn handle_connected(&mut self, now: Now, relay: &RelayPublic, binding: [u8; 32], seed: [u8; 32]) {
         self.connections += 1;
-        // Nothing was received, but something is in a log: in another one it is not.
-        let acked_in = self.acked_in.map(|epoch| Cursor { epoch, seq: Seq(0) });
-        let hello =
-            Hello { cursor: self.cursor.or(acked_in), backfills: self.backfills.values().copied().collect() };
+        let hello = Hello {
+            cursor: self.cursor,
+            acked: self.acked_at,
+            backfills: self.backfills.values().copied().collect(),
+        };
         let session = DeviceSession::new(&self.key, relay, Binding(binding), seed, hello, now.mono);
         self.link_state = LinkState::Connecting;
         self.link = Some(Link {
@@ -114,6 +117,7 @@ impl<S: Store> Replica<S> {
             uploading: BTreeSet::new(),
             wanted: BTreeSet::new(),
             rechecked: false,
+            acked: Seq(0),
             offered: BTreeSet::new(),
             held_back: BTreeSet::new(),
             retry_at: None,
@@ -285,6 +289,9 @@ impl<S: Store> Replica<S> {
         self.link_state = LinkState::CatchingUp;
         if welcome.reconcile {
             self.counters.reconciles += 1;
+        } else {
+            // It is in this log too.
+            link.acked = self.acked_at.map_or(Seq(0), |at| at.seq);
         }
     }
 
@@ -378,6 +385,8 @@ impl<S: Store> Replica<S> {
         }
         self.cursor = Some(cursor);
         batch.put(Table::Meta, schema::META_CURSOR, schema::cursor_bytes(&cursor));
+        // What had been acknowledged in another log was compared with this one.
+        self.keep_acked(batch);
     }
 
     /// Asks once on a connection about the spaces that an earlier one left open.
@@ -435,15 +444,34 @@ impl<S: Store> Replica<S> {
         if self.leave_outbox(&id, batch) && seq > self.acked {
             self.acked = seq;
             batch.put(Table::Meta, schema::META_ACKED, seq.0.to_le_bytes());
-            let epoch = self.link.as_ref().map(|link| link.session.epoch());
-            if self.cursor.is_none()
-                && epoch != self.acked_in
-                && let Some(epoch) = epoch
-            {
-                self.acked_in = Some(epoch);
-                batch.put(Table::Meta, schema::META_ACKED_IN, epoch.0);
-            }
         }
+        if let Some(link) = &mut self.link {
+            link.acked = link.acked.max(seq);
+        }
+        self.keep_acked(batch);
+    }
+
+    /// Remembers the newest acknowledgement, unless this connection began with a place that the relay's log does not have: then
+    /// that is what says so, until everything was compared.
+    fn keep_acked(&mut self, batch: &mut Batch) {
+        let Some(link) = &self.link else { return };
+        if link.reconciling || link.held_cursor.is_some() {
+            return;
+        }
+        let at = Cursor { epoch: link.session.epoch(), seq: link.acked };
+        let at = Some(at).filter(|at| at.seq > Seq(0) && !self.is_passed(at));
+        if at == self.acked_at {
+            return;
+        }
+        self.acked_at = at;
+        match at {
+            Some(at) => batch.put(Table::Meta, schema::META_ACKED_AT, schema::cursor_bytes(&at)),
+            None => batch.delete(Table::Meta, schema::META_ACKED_AT),
+        }
+    }
+
+    fn is_passed(&self, place: &Cursor) -> bool {
+        self.cursor.is_some_and(|cursor| cursor.epoch == place.epoch && cursor.seq >= place.seq)
     }
 
     /// An item is not to be sent any more. Returns whether it was to be.

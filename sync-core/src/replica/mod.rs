@@ -43,7 +43,7 @@ use std::ops::ControlFlow;
 use dinh_proto::charter::Charter;
 use dinh_proto::error::SessionError;
 use dinh_proto::ids::{
-    Author, ChainId, ChangeHash, Cursor, DeviceId, DocId, ItemId, LogEpoch, Seq, SessionId, SpaceId,
+    Author, ChainId, ChangeHash, Cursor, DeviceId, DocId, ItemId, Seq, SessionId, SpaceId,
 };
 use dinh_proto::item::{Item, SpaceSum};
 use dinh_proto::keys::DeviceKey;
@@ -201,8 +201,8 @@ pub struct Replica<S> {
     backfills: BTreeMap<SpaceId, Fetch>,
     cursor: Option<Cursor>,
     acked: Seq,
-    /// The log in which the first acknowledged item is, as long as nothing was received of one.
-    acked_in: Option<LogEpoch>,
+    /// The newest place in a log of which this device knows by an acknowledgement, while the cursor is before it.
+    acked_at: Option<Cursor>,
     order: u64,
     outbox: BTreeMap<u64, OutboxEntry>,
     outbox_ids: BTreeMap<ItemId, u64>,
@@ -320,7 +320,7 @@ impl<S: Store> Replica<S> {
             backfills: BTreeMap::new(),
             cursor: None,
             acked: Seq(0),
-            acked_in: None,
+            acked_at: None,
             order: 0,
             outbox: BTreeMap::new(),
             outbox_ids: BTreeMap::new(),
@@ -374,9 +374,7 @@ impl<S: Store> Replica<S> {
         }
         self.cursor = meta(schema::META_CURSOR)?.map(|b| schema::cursor_from(&b)).transpose()?;
         self.acked = Seq(meta(schema::META_ACKED)?.map_or(Ok(0), |b| schema::u64_from(&b))?);
-        let epoch =
-            meta(schema::META_ACKED_IN)?.map(|b| b.try_into().map_err(|_| StoreError::Corrupt("epoch")));
-        self.acked_in = epoch.transpose()?.map(LogEpoch);
+        self.acked_at = meta(schema::META_ACKED_AT)?.map(|b| schema::cursor_from(&b)).transpose()?;
         self.order = meta(schema::META_ORDER)?.map_or(Ok(0), |b| schema::u64_from(&b))?;
         if let Some(bytes) = meta(schema::META_RECHECK)? {
             self.recheck = schema::spaces_from(&bytes)?;

@@ -404,7 +404,8 @@ impl Hub {
             return;
         }
         connections.insert(id);
-        let reconcile = hello.cursor.is_some_and(|c| !self.epochs.is_valid(c, self.durable));
+        let places = [hello.cursor, hello.acked];
+        let reconcile = places.into_iter().flatten().any(|c| !self.epochs.is_valid(c, self.durable));
         // Bug: a cursor of another epoch is taken for one of this if the log is long enough.
         #[cfg(feature = "canary")]
         let reconcile = reconcile
@@ -414,7 +415,7 @@ impl Hub {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.device = Some(device);
         peer.cursor = match hello.cursor {
-            Some(_) if reconcile => self.durable,
+            _ if reconcile => self.durable,
             // Bug: it goes on one item too far.
             #[cfg(feature = "canary")]
             Some(cursor) if dinh_proto::canary::is_planted("resume-from-wrong-seq") => {

@@ -31,7 +31,7 @@ pub(crate) enum End {
 }
 
 pub(crate) fn hello() -> Message {
-    Message::Hello(Hello { cursor: None, backfills: Vec::new() })
+    Message::Hello(Hello::default())
 }
 
 pub(crate) fn wire(messages: &[Message]) -> Vec<u8> {
@@ -175,7 +175,7 @@ pub(crate) struct Honest {
 impl Honest {
     pub(crate) async fn connect(to: &Address, key: &DeviceKey) -> Self {
         let (socket, binding) = to.upgrade(1).await.expect("an upgrade");
-        let hello = Hello { cursor: None, backfills: Vec::new() };
+        let hello = Hello::default();
         let session = DeviceSession::new(key, &to.key, binding, binding.0, hello, Timestamp(0));
         let mut honest = Self { socket, session, began: Instant::now() };
         loop {

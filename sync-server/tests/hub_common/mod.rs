@@ -212,7 +212,7 @@ impl World {
     /// Connects a device; what follows from it has happened when this returns.
     pub fn connect(&mut self, key: &DeviceKey, cursor: Option<u64>) -> u64 {
         let cursor = cursor.map(|seq| Cursor { epoch: EPOCH, seq: Seq(seq) });
-        self.connect_with(key, Hello { cursor, backfills: Vec::new() })
+        self.connect_with(key, Hello { cursor, ..Hello::default() })
     }
 
     pub fn connect_with(&mut self, key: &DeviceKey, hello: Hello) -> u64 {

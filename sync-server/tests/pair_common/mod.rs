@@ -194,7 +194,7 @@ impl Relay {
     /// is put as it is.
     pub(crate) fn ear(&mut self, key: &DeviceKey) -> Ear {
         let (peer, binding) = self.accept();
-        let hello = Hello { cursor: None, backfills: Vec::new() };
+        let hello = Hello::default();
         let relay = relay_key().public();
         let session = DeviceSession::new(key, &relay, Binding(binding), [6; 32], hello, self.now.mono);
         let mut ear =

@@ -72,7 +72,7 @@ fn welcome(head: u64) -> Welcome {
 }
 
 fn hello(seq: u64) -> Hello {
-    Hello { cursor: Some(Cursor { epoch: EPOCH, seq: Seq(seq) }), backfills: Vec::new() }
+    Hello { cursor: Some(Cursor { epoch: EPOCH, seq: Seq(seq) }), ..Hello::default() }
 }
 
 /// Bytes as long as an item can be short, told apart by `n`.

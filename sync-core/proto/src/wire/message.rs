@@ -56,6 +56,9 @@ pub enum Message {
 pub struct Hello {
     /// How far it has everything, or none if it is new.
     pub cursor: Option<Cursor>,
+    /// The newest acknowledgement that it knows of, if the cursor is before it: what it has not received back is in the log as
+    /// long as both hold.
+    pub acked: Option<Cursor>,
     /// Newly granted spaces that it has not received whole.
     pub backfills: Vec<Fetch>,
 }
@@ -189,10 +192,9 @@ impl Message {
         match self {
             Self::Hello(m) => {
                 out.put_u8(1);
-                match m.cursor {
-                    None => out.put_u8(0),
-                    Some(cursor) => {
-                        out.put_u8(1);
+                for cursor in [m.cursor, m.acked] {
+                    out.put_u8(u8::from(cursor.is_some()));
+                    if let Some(cursor) = cursor {
                         out.put_bytes(&cursor.epoch.0);
                         out.put_uleb(cursor.seq.0);
                     }
@@ -403,16 +405,21 @@ impl Message {
     }
 }
 
-fn decode_hello(r: &mut Reader<'_>) -> Result<Hello, InvalidMessage> {
-    let cursor = if flag(r, "cursor")? {
-        Some(Cursor { epoch: LogEpoch(r.array("epoch")?), seq: Seq(r.uleb("seq")?) })
+fn decode_cursor(r: &mut Reader<'_>, what: &'static str) -> Result<Option<Cursor>, InvalidMessage> {
+    if flag(r, what)? {
+        Ok(Some(Cursor { epoch: LogEpoch(r.array("epoch")?), seq: Seq(r.uleb("seq")?) }))
     } else {
-        None
-    };
+        Ok(None)
+    }
+}
+
+fn decode_hello(r: &mut Reader<'_>) -> Result<Hello, InvalidMessage> {
+    let cursor = decode_cursor(r, "cursor")?;
+    let acked = decode_cursor(r, "acked")?;
     let n = r.count(limits::SPACES_PER_MESSAGE_MAX, SpaceId::BYTES + 2, "backfills")?;
     let backfills = (0..n).map(|_| Fetch::decode(r)).collect::<Result<Vec<_>, _>>()?;
     sorted(&backfills, |f| f.space, "backfills")?;
-    Ok(Hello { cursor, backfills })
+    Ok(Hello { cursor, acked, backfills })
 }
 
 fn decode_items(r: &mut Reader<'_>, body: &Bytes) -> Result<Items, InvalidMessage> {

@@ -36,7 +36,11 @@ fn message() -> impl Strategy<Value = Message> {
     });
     let seqs = proptest::collection::btree_map(1u64..1000, item_bytes(), 0..4);
     prop_oneof![
-        (cursor, backfills).prop_map(|(cursor, backfills)| Message::Hello(Hello { cursor, backfills })),
+        (cursor.clone(), cursor, backfills).prop_map(|(cursor, acked, backfills)| Message::Hello(Hello {
+            cursor,
+            acked,
+            backfills
+        })),
         (any::<[u8; 8]>(), any::<u64>(), any::<bool>(), any::<u8>(), any::<u64>(), any::<u64>()).prop_map(
             |(e, head, reconcile, replicas, backlog, time_ms)| Message::Welcome(Welcome {
                 epoch: LogEpoch(e),

@@ -354,7 +354,11 @@ fn messages(c: &mut Catalogue, items: &[Item]) {
     let all = [
         ("hello-new", Message::Hello(Hello::default())),
         ("hello", Message::Hello(hello())),
-        ("hello-backfill", Message::Hello(Hello { cursor: hello().cursor, backfills: vec![backfill] })),
+        ("hello-backfill", Message::Hello(Hello { backfills: vec![backfill], ..hello() })),
+        (
+            "hello-acked",
+            Message::Hello(Hello { acked: Some(Cursor { epoch: EPOCH, seq: Seq(301) }), ..hello() }),
+        ),
         ("welcome", Message::Welcome(welcome())),
         ("welcome-reconcile", Message::Welcome(Welcome { reconcile: true, replicas: 3, ..welcome() })),
         ("items-log", Message::Items(batch(Scope::Log))),
@@ -427,7 +431,7 @@ fn messages(c: &mut Catalogue, items: &[Item]) {
 }
 
 fn hello() -> Hello {
-    Hello { cursor: Some(Cursor { epoch: EPOCH, seq: Seq(300) }), backfills: Vec::new() }
+    Hello { cursor: Some(Cursor { epoch: EPOCH, seq: Seq(300) }), ..Hello::default() }
 }
 
 fn welcome() -> Welcome {

@@ -23,7 +23,7 @@ fn a_hello_that_spans_frames_goes_on_after_the_relay_s_answer() {
     let backfills = (0..limits::SPACES_PER_MESSAGE_MAX as u64)
         .map(|i| Fetch { space: space(i), from: Seq(i), to: Seq(u64::MAX) })
         .collect();
-    let hello = Hello { cursor: None, backfills };
+    let hello = Hello { backfills, ..Hello::default() };
     let mut pair = Pair::new(hello.clone());
     assert!(pair.transmit());
     assert!(!pair.transmit(), "the device waits for the handshake");
