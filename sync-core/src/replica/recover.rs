@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dinh_proto::charter::Listed;
+use dinh_proto::charter::record::Record;
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{ActorId, ChangeHash, DocId, ItemId, SessionId};
 use dinh_proto::item::{Item, Kind};
@@ -183,6 +185,9 @@ impl<S: Store> Replica<S> {
             }
         }
         for (i, item) in records.iter().enumerate() {
+            if self.has_said(item) {
+                continue;
+            }
             let issued =
                 (rewrite_all || i > 0).then(|| self.issue(item.header().space, item.payload(), batch));
             match issued {
@@ -201,6 +206,15 @@ impl<S: Store> Replica<S> {
             }
         }
         Ok(())
+    }
+
+    /// Whether another copy of this store has issued the same record: two say no more than one, and the second may be refused.
+    fn has_said(&self, item: &Item) -> bool {
+        let Ok(record) = Record::decode(item.payload()) else { return false };
+        let Some(charter) = self.charters.get(&item.header().space) else { return false };
+        let is_same =
+            |there: Listed<'_>| there.counts && there.author.device == self.device && *there.record == record;
+        charter.records().any(is_same)
     }
 
     /// Whether items of an earlier session of this device are still unanswered in a document: what was written
