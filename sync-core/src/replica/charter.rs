@@ -242,15 +242,18 @@ impl<S: Store> Replica<S> {
         payload: &[u8],
         batch: &mut Batch,
     ) -> Result<(), ReplicaError> {
-        if !self.charters.contains_key(&branch) {
-            return Err(ReplicaError::UnknownBranch(branch));
-        }
+        let charter = self.charters.get(&branch).ok_or(ReplicaError::UnknownBranch(branch))?;
+        let before = charter.readable(&self.device);
+        let unread: BTreeSet<SpaceId> =
+            charter.spaces().keys().filter(|space| !before.contains(space)).copied().collect();
         let tip = self.tips.get(&self.own_chain(branch)).copied().unwrap_or_default();
         let place = Place::Chain { n: tip.n + 1, prev: tip.link };
         let draft = self.draft(Kind::Charter, branch, DocId::default(), place);
         let item = draft.sign(&self.key, payload)?;
         self.change_charter(&item, |charter| charter.insert(&item)).map_err(ReplicaError::NotAuthorised)?;
         self.keep_own(&item, batch);
+        // It may let this very device read again (a grant to its own member).
+        self.begin_backfills_by_charter(|space| unread.contains(space), batch);
         Ok(())
     }
 

@@ -312,6 +312,11 @@ impl<S: Store> Replica<S> {
         self.link_state = LinkState::Live;
         // A space whose grant is still on its way here comes whole, and with a checksum of its own.
         let readable: BTreeSet<SpaceId> = self.readable().into_iter().collect();
+        for (space, sum) in &caught_up.sums {
+            let (reads, uncertain) = (readable.contains(space), self.is_uncertain(space));
+            let same = self.confirmed_sum(space) == *sum;
+            tracing::trace!(device = ?self.device, ?space, reads, uncertain, same, backfills = ?self.backfills, "a checksum came");
+        }
         let (same, mismatches): (Vec<_>, Vec<_>) = caught_up
             .sums
             .iter()

@@ -63,7 +63,7 @@ impl<S: Store> Replica<S> {
             self.retry_parked(&mut batch, &mut touched)?;
         }
         match source {
-            Source::Hall => self.begin_backfills_of_hall(&before, &mut batch),
+            Source::Hall => self.begin_backfills_by_charter(|space| !before.contains(space), &mut batch),
             Source::Relay | Source::Parked => self.begin_backfills(&before, grant_seq, &mut batch),
         }
         self.move_cursor(items.scope, items.upto, &mut batch);
@@ -200,14 +200,18 @@ impl<S: Store> Replica<S> {
             || self.branch_charter(space).is_some_and(|charter| charter.can_read(&self.device, space))
     }
 
-    /// A space that this device may read by what another device told it: the relay is asked for its past when it knows of
-    /// that too, whenever that is.
-    fn begin_backfills_of_hall(&mut self, before: &BTreeSet<SpaceId>, batch: &mut Batch) {
+    /// A space that this device may read by its own act, or by what another device told it: the relay is asked for its past
+    /// when it knows of that too, whenever that is.
+    pub(super) fn begin_backfills_by_charter(
+        &mut self,
+        is_new: impl Fn(&SpaceId) -> bool,
+        batch: &mut Batch,
+    ) {
         if self.cursor.is_none() {
             return;
         }
         for space in self.readable() {
-            if !before.contains(&space) && !self.charters.contains_key(&space) {
+            if is_new(&space) && !self.charters.contains_key(&space) {
                 self.begin_backfill(Fetch { space, from: Seq(0), to: Seq(u64::MAX) }, batch);
             }
         }
