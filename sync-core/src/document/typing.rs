@@ -156,6 +156,14 @@ impl Typing {
         if self.poll_timeout().is_some_and(|due| due <= now_us) { self.flush() } else { None }
     }
 
+    /// What is due cannot be committed now: the times begin anew.
+    pub fn postpone(&mut self, now_us: u64) {
+        if let Some(pending) = &mut self.pending {
+            pending.started_us = now_us;
+            pending.last_input_us = now_us;
+        }
+    }
+
     /// The keyboard holds a part of the text: nothing should be changed under it.
     #[must_use]
     pub const fn is_composing(&self) -> bool {

@@ -1,5 +1,8 @@
 //! Local edits: durable when they return.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use dinh_proto::error::RejectCode;
@@ -210,6 +213,10 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn flush_typing_of(&mut self, doc: &DocId, wall: WallTime) -> Result<(), ReplicaError> {
         let keys: Vec<_> = self.typing.keys().filter(|(d, _)| d == doc).cloned().collect();
+        // Before anything is taken out of the buffer.
+        if !keys.is_empty() && self.may_write(doc).is_ok() {
+            self.give_own_number(doc)?;
+        }
         for key in keys {
             let Some(mut typing) = self.typing.remove(&key) else { continue };
             if let Some(pending) = typing.flush() {
@@ -237,6 +244,8 @@ impl<S: Store> Replica<S> {
                 self.push_event(Event::DocumentReset { doc: *doc });
                 Ok(())
             }
+            // It stays in the buffer, and is tried again.
+            Err(ReplicaError::Unsettled(_)) => Ok(()),
             flushed => flushed,
         }
     }
@@ -261,6 +270,13 @@ impl<S: Store> Replica<S> {
             .map(|(key, _)| key.clone())
             .collect();
         for key in due {
+            if self.may_write(&key.0).is_ok()
+                && let Err(error) = self.give_own_number(&key.0)
+            {
+                let ReplicaError::Unsettled(_) = error else { return Err(error) };
+                self.typing.get_mut(&key).into_iter().for_each(|typing| typing.postpone(now.mono.0));
+                continue;
+            }
             let Some(typing) = self.typing.get_mut(&key) else { continue };
             let pending = typing.handle_timeout(now.mono.0);
             if !typing.has_pending() && !typing.is_composing() {
