@@ -289,7 +289,13 @@ impl World {
             let item = item.unwrap_or_else(|| {
                 panic!("{name}: {seq} was acknowledged, and the log ends at {}", items.len())
             });
-            assert_eq!(item.author.device, *device, "{name}: {seq} was acknowledged to phone {index}");
+            // In the place of a snapshot that came too late the relay names another device's, which covers as much.
+            assert!(
+                item.author.device == *device || item.kind == Kind::Snapshot,
+                "{name}: {seq} was acknowledged to phone {index}, and {:?} has a {:?} there",
+                item.author.device,
+                item.kind
+            );
             let own = items.iter().filter(|i| i.author.device == *device && i.kind == Kind::Run);
             let changes: u64 = own.map(|i| u64::from(i.count)).sum();
             let acknowledged = heard.acknowledged().len() as u64;
