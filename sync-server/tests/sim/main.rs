@@ -117,7 +117,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 /// Seeds that once found a bug. They are run with every batch of seeds.
 const FOUND: &[u64] = &[
     336, 982, 1_079, 1_354, 1_623, 2_217, 2_821, 3_472, 4_028, 6_465, 8_656, 8_896, 9_408, 12_180, 13_028,
-    17_511, 20_559, 21_285, 22_387, 22_518, 24_699, 25_688,
+    14_882, 17_511, 20_559, 21_285, 22_387, 22_518, 24_699, 25_688,
 ];
 
 /// The same, from when phones did not meet where rights are taken: in theirs they still do not.

@@ -102,10 +102,14 @@ impl Charter {
         if !settle::is_there(self.view(), &self.set, entry) {
             return;
         }
-        if self.stirs(entry) {
+        let stirs = match &entry.record {
+            Record::Grant { .. } => self.idle(&[5, 9, 10]),
+            _ => self.stirs(entry),
+        };
+        if stirs {
             self.answer.take();
         } else if let Some(answer) = self.answer.get_mut() {
-            settle::add(&mut answer.view, &self.set, id, entry);
+            settle::add(&mut answer.view, &self.set, id, entry, false);
         }
     }
 

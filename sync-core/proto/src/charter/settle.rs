@@ -7,7 +7,8 @@
 //! What somebody made for others outlives the right to make it. A space, document or key whose issuer had the right once, and
 //! lost it by one who had not seen the record, does not count, but is *there*: others may have written in it, and what they
 //! wrote counts by their own right. What the issuer wrote there is judged as everywhere, and nobody's word is taken for a key
-//! that is only there.
+//! that is only there. A grant that is only there lets nobody read; but what its member made and wrote meanwhile is kept, as
+//! that of one who was taken off.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,12 +35,17 @@ pub(super) fn settle(view: &mut View, set: &Set, counts: &mut BTreeSet<ItemId>) 
         }
         for (id, entry) in rest {
             if is_there(view, set, entry) {
-                add(view, set, id, entry);
+                add(view, set, id, entry, false);
             }
         }
     };
     apply_all(view, &[3]);
     let readers = settle_readers(view, set);
+    for (id, entry) in set.of_kind(&[4]) {
+        if !readers.contains(&id) && is_there(view, set, entry) {
+            add(view, set, id, entry, false);
+        }
+    }
     for kinds in [&[5][..], &[9], &[10], &[11, 12, 13], &[15]] {
         apply_all(view, kinds);
     }
@@ -47,7 +53,7 @@ pub(super) fn settle(view: &mut View, set: &Set, counts: &mut BTreeSet<ItemId>) 
 }
 
 /// Grants and revokes. Within a level each that lets a member in may give its devices a say; nothing takes one away.
-fn settle_readers(view: &mut View, set: &Set) -> Vec<ItemId> {
+fn settle_readers(view: &mut View, set: &Set) -> BTreeSet<ItemId> {
     let mut by_level: [Vec<ItemId>; LEVELS] = Default::default();
     for (id, entry) in set.of_kind(&[4, 8]) {
         if let Some(level) =
@@ -56,7 +62,7 @@ fn settle_readers(view: &mut View, set: &Set) -> Vec<ItemId> {
             by_level[level].push(id);
         }
     }
-    let mut counted = Vec::new();
+    let mut counted = BTreeSet::new();
     for due in by_level {
         let mut waiting: BTreeMap<(SpaceId, MemberId), Vec<ItemId>> = BTreeMap::new();
         let mut due: BTreeSet<ItemId> = due.into_iter().collect();
@@ -64,7 +70,7 @@ fn settle_readers(view: &mut View, set: &Set) -> Vec<ItemId> {
             let Some(entry) = set.get(&id) else { continue };
             if judge(view, set, &id, entry).is_ok() {
                 apply(view, set, id, entry);
-                counted.push(id);
+                counted.insert(id);
                 if let Record::Grant { space, member, .. } = &entry.record {
                     due.extend(waiting.remove(&(*space, *member)).unwrap_or_default());
                 }
@@ -111,7 +117,7 @@ pub(super) fn is_there(view: &View, set: &Set, entry: &Entry) -> bool {
         members.contains(&device.member) || device.also.iter().any(|(member, _)| members.contains(member))
     };
     let was = |f: &dyn Fn(Role) -> bool| device.ever(f) || device.also.iter().any(|(_, role)| f(*role));
-    let read_once = |space: &SpaceId| view.ever_reads(device, space, &set.branch);
+    let read_once = |space: &SpaceId| view.might_have_read(device, space, &set.branch);
     if set.is_ahead(&entry.record) || !was(&Role::writes) {
         return false;
     }
@@ -121,6 +127,10 @@ pub(super) fn is_there(view: &View, set: &Set, entry: &Entry) -> bool {
             !view.spaces.contains_key(&SpaceId::derive(&entry.author.device, nonce))
                 && (among || was(&|role| role == Role::Secretary))
         }
+        Record::Grant { space, .. } => view.spaces.get(space).is_some_and(|found| {
+            let says = |role| matches!(role, Role::Secretary | Role::Deputy);
+            !found.everyone && (among(&[found.creator]) || was(&says))
+        }),
         Record::Document { nonce, space, .. } => {
             *space != set.branch
                 && read_once(space)
@@ -298,16 +308,15 @@ pub(super) fn apply(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
                 removal.attested.add(&Marks::of(frontier, |_, _| true));
             }
         }
-        _ => add(view, set, id, entry),
+        _ => add(view, set, id, entry, true),
     }
 }
 
 /// What somebody made: by right, or as it is there without.
-pub(super) fn add(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
+pub(super) fn add(view: &mut View, set: &Set, id: ItemId, entry: &Entry, counts: bool) {
     let device = entry.author.device;
     let Some(member) = view.certified.get(&device).map(|by| by.member) else { return };
     let by = issuer(view, set, &id, entry);
-    let counts = by.is_ok();
     let from = |space| by.map_or(Standpoint::Former, |by| standpoint(view, &by, space, &set.branch));
     match &entry.record {
         Record::Space { nonce, history, padded, audience } => {
@@ -322,6 +331,9 @@ pub(super) fn add(view: &mut View, set: &Set, id: ItemId, entry: &Entry) {
             let found =
                 Space { creator: member, history: *history, padded: *padded, everyone, members, counts };
             view.spaces.insert(space, found);
+        }
+        Record::Grant { space, member, .. } => {
+            view.let_in.insert((*space, *member));
         }
         Record::Document { nonce, space, writers, schema } => {
             let doc = DocId::derive(&device, nonce);

@@ -237,6 +237,8 @@ pub(super) struct View {
     pub(super) removed: BTreeMap<DeviceId, RemovedDevice>,
     pub(super) spaces: BTreeMap<SpaceId, Space>,
     pub(super) readers: BTreeMap<(SpaceId, MemberId), Reader>,
+    /// Whom grants let in that do not count any more, because their issuers lost the right by one who had not seen them.
+    pub(super) let_in: BTreeSet<(SpaceId, MemberId)>,
     pub(super) documents: BTreeMap<DocId, DocumentEntry>,
     pub(super) recorders: BTreeSet<(DocId, MemberId)>,
     pub(super) cuts: BTreeMap<(SpaceId, Author), u32>,
@@ -272,6 +274,14 @@ impl View {
             }
             false => listed(device.member) || device.also.iter().any(|(member, _)| listed(*member)),
         })
+    }
+
+    /// The same, or it may have thought so.
+    pub(super) fn might_have_read(&self, device: &Certified, space: &SpaceId, branch: &SpaceId) -> bool {
+        let let_in = |member| self.let_in.contains(&(*space, member));
+        self.ever_reads(device, space, branch)
+            || let_in(device.member)
+            || device.also.iter().any(|(member, _)| let_in(*member))
     }
 
     /// Whether a device with this role read a space when it wrote what stands `at` a place, there or in the charter space.
@@ -351,7 +361,8 @@ impl View {
         let readers =
             readers.filter(|k| old.readers.get(*k) != new.readers.get(*k)).map(|(_, member)| *member);
         let recorders = old.recorders.symmetric_difference(&new.recorders).map(|(_, member)| *member);
-        let members: BTreeSet<MemberId> = readers.chain(recorders).collect();
+        let let_in = old.let_in.symmetric_difference(&new.let_in).map(|(_, member)| *member);
+        let members: BTreeSet<MemberId> = readers.chain(recorders).chain(let_in).collect();
         let of_members = new.certified.iter().filter(|(_, c)| members.contains(&c.member));
         changed.extend(of_members.map(|(device, _)| *device));
         let cuts = old.cuts.keys().chain(new.cuts.keys());
@@ -407,7 +418,7 @@ impl View {
             return Ok(Standing::Accepted);
         }
         let may = |role, member| self.may_write(doc, entry, member, role);
-        let once = self.ever_reads(device, space, branch)
+        let once = self.might_have_read(device, space, branch)
             && (device.ever(|role| may(role, device.member))
                 || device.also.iter().any(|(member, role)| may(*role, *member)));
         if once { Ok(Standing::IfBuiltOn) } else { Err(RejectCode::NotAuthorised) }

@@ -290,3 +290,45 @@ fn what_a_removed_device_made_for_others_is_there_without_counting() {
     branch.keep(reader.issue(&record));
     assert!(!branch.charter.documents().contains_key(&DocId::derive(&reader.id, &[1; 16])));
 }
+
+/// The same with a grant: who was let in by it made and wrote things before anybody told them. Nobody reads by it any more, and
+/// what they wrote is kept for an officer who lets them in again.
+#[test]
+fn what_a_removed_device_let_others_make_is_there_without_counting() {
+    let mut branch = Branch::new();
+    let maker = branch.of(Role::Deputy).clone();
+    let guest = branch.of(Role::Member).clone();
+    let seen = maker.mark();
+    let audience = Audience::Members(vec![maker.member, branch.of(Role::Secretary).member]);
+    let space_record = Record::Space { nonce: [7; 16], history: true, padded: false, audience };
+    let space = SpaceId::derive(&maker.id, &[7; 16]);
+    branch.issue(Role::Deputy, &space_record);
+    let document = Record::Document { nonce: [8; 16], space, writers: Writers::All, schema: Vec::new() };
+    let doc = DocId::derive(&guest.id, &[8; 16]);
+    // Without a grant it makes nothing there.
+    branch.keep(guest.clone().issue(&document));
+    assert!(!branch.charter.documents().contains_key(&doc));
+    branch.issue(Role::Deputy, &Record::Grant { space, member: guest.member, generation: 1 });
+    assert!(branch.charter.documents()[&doc].counts);
+    assert_eq!(verdicts(&branch.charter, guest.author(), space, doc), "a".repeat(20));
+    branch.issue(Role::Secretary, &removal(maker.id, seen.clone()));
+
+    assert!(!branch.charter.can_read(&guest.id, &space));
+    assert!(!branch.charter.documents()[&doc].counts);
+    assert_eq!(verdicts(&branch.charter, guest.author(), space, doc), "i".repeat(20));
+    // Who may let others in lets it in: as if it had been so from the beginning.
+    branch.issue(Role::Secretary, &Record::Grant { space, member: guest.member, generation: 2 });
+    assert!(branch.charter.documents()[&doc].counts);
+    assert_eq!(verdicts(&branch.charter, guest.author(), space, doc), "a".repeat(20));
+
+    // In another order, record by record: the grant comes when nobody counts on it any more.
+    let mut branch = Branch::new();
+    let (mut maker, mut guest) = (branch.of(Role::Deputy).clone(), guest);
+    branch.keep(maker.issue(&space_record));
+    branch.issue(Role::Secretary, &removal(maker.id, seen));
+    branch.keep(guest.issue(&document));
+    assert!(!branch.charter.documents().contains_key(&doc));
+    branch.keep(maker.issue(&Record::Grant { space, member: guest.member, generation: 1 }));
+    assert!(!branch.charter.documents()[&doc].counts);
+    assert_eq!(verdicts(&branch.charter, guest.author(), space, doc), "i".repeat(20));
+}
