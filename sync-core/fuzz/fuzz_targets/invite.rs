@@ -158,7 +158,8 @@ fn run(feed: &mut Feed<'_>) {
             let text = String::from_utf8_lossy(&text);
             parse(text.as_bytes());
             let _ = qr::svg(&text);
-            if text.len() > 3_000 {
+            // Of digits the largest image holds that many, of capital letters 3,391, of others less.
+            if text.len() > 5_596 {
                 assert!(qr::svg(&text).is_err(), "no image holds it");
             }
         }
