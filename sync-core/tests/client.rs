@@ -100,7 +100,9 @@ async fn everything_is_there_after_closing_and_opening() {
     let client = Client::open(config(dir.path())).await.unwrap();
     let doc = document(&client).await;
     add(&client, doc, "một ").await.unwrap();
-    client.type_text(doc, path!["text"], "một hai".into(), true).await.unwrap();
+    let field = client.bind_text(doc, path!["text"]).await.unwrap();
+    field.set("một hai");
+    field.typed(true).await.unwrap();
     let pending = client.status().borrow().pending;
     client.shutdown().await.unwrap();
     assert!(pending > 0);
@@ -328,7 +330,9 @@ async fn an_observer_sees_local_edits_and_typing_at_its_pause() {
     let client = Client::open(config(dir.path())).await.unwrap();
     let doc = document(&client).await;
     let mut events = client.subscribe();
-    client.type_text(doc, path!["text"], "gõ".into(), false).await.unwrap();
+    let field = client.bind_text(doc, path!["text"]).await.unwrap();
+    field.set("gõ");
+    field.typed(false).await.unwrap();
     let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap();
     assert!(matches!(event, Some(Event::DocumentChanged { doc: d, .. }) if d == doc), "{event:?}");
     assert_eq!(text(&client, doc).await, "gõ");
@@ -386,8 +390,11 @@ async fn a_locked_client_has_everything_on_disk_and_does_nothing_until_it_is_unl
     let doc = document(&client).await;
     let mut events = client.subscribe();
     // In flight: asked before the lock, so done; what is typed is saved.
-    let before = add(&client, doc, "trước ");
-    let typed = client.type_text(doc, path!["text"], "trước khi".into(), true);
+    add(&client, doc, "một").await.unwrap();
+    let field = client.bind_text(doc, path!["text"]).await.unwrap();
+    let before = add(&client, doc, " hai");
+    field.splice(0, 0, "không ").unwrap();
+    let typed = field.typed(true);
     let (before, typed, locked, after) =
         tokio::join!(biased; before, typed, client.lock(), add(&client, doc, "sau"));
     before.unwrap();
@@ -407,7 +414,7 @@ async fn a_locked_client_has_everything_on_disk_and_does_nothing_until_it_is_unl
 
     // The file is closed: another can have it.
     let other = Client::open(config(dir.path())).await.unwrap();
-    assert_eq!(text(&other, doc).await, "trước khi");
+    assert_eq!(text(&other, doc).await, "không một hai");
     let taken = client.unlock(device_key(), store_key(1)).await;
     assert!(matches!(taken, Err(ClientError::Open(StoreError::Locked))), "{taken:?}");
     other.shutdown().await.unwrap();
@@ -422,7 +429,7 @@ async fn a_locked_client_has_everything_on_disk_and_does_nothing_until_it_is_unl
     assert!(matches!(client.status().borrow().lifecycle, Lifecycle::Open));
     assert!(matches!(client.unlock(device_key(), store_key(1)).await, Err(ClientError::NotLocked)));
     add(&client, doc, " sau").await.unwrap();
-    assert_eq!(text(&client, doc).await, "trước khi sau");
+    assert_eq!(text(&client, doc).await, "không một hai sau");
     assert!(matches!(events.next().await, Some(Event::DocumentChanged { .. })));
     tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     // A locked client can be shut down.
@@ -545,7 +552,9 @@ async fn protected_spaces_are_locked_apart_and_the_rest_of_the_client_goes_on() 
     let mut events = client.subscribe();
     add(&client, papers, "mật ").await.unwrap();
     // Asked before the lock, so done.
-    let typed = client.type_text(papers, path!["text"], "mật đang gõ".into(), true);
+    let field = client.bind_text(papers, path!["text"]).await.unwrap();
+    field.splice(4, 0, "đang gõ").unwrap();
+    let typed = field.typed(true);
     let (typed, done) = tokio::join!(biased; typed, client.lock_protected());
     typed.unwrap();
     done.unwrap();

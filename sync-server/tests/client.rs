@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dinh_core::client::{Client, ClientConfig, RelayUrl, Status, StoreKey, Timeouts};
+use dinh_core::client::{Client, ClientConfig, ClientError, RelayUrl, Status, StoreKey, Timeouts};
 use dinh_core::document::Value;
 use dinh_core::path;
 use dinh_core::replica::{Event, LinkState, Origin};
@@ -279,6 +279,30 @@ async fn work_goes_on_over_a_half_open_link_and_a_resume_finds_the_way_back() {
     converge(&[&a, &b], doc).await;
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert!(text(&b, doc).await.contains("149 một câu"));
+}
+
+#[tokio::test]
+async fn who_asks_whether_the_connection_lives_is_not_told_of_what_was_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(&dir.path().join("relay"), "127.0.0.1:0").await;
+    let (address, mode) = link(relay.local_addr()).await;
+    let phone = phone(dir.path(), 1, url(&relay, address)).await;
+    found(&[&phone]).await;
+    wait_for(&phone, Status::is_synced).await;
+    // Alive: it answers.
+    phone.probe().await.unwrap();
+    assert!(phone.status().borrow().is_probing);
+    wait_for(&phone, |s| !s.is_probing && s.is_synced()).await;
+    // Dead: the old status is all there is until the answer does not come. Then it dials anew, and that fails at first.
+    let failures = phone.status().borrow().failures;
+    mode.send(Mode::HalfOpen).unwrap();
+    phone.probe().await.unwrap();
+    assert!(phone.status().borrow().is_synced() && phone.status().borrow().is_probing);
+    relay.shutdown().await.unwrap();
+    wait_for(&phone, |s| s.link == LinkState::Offline && s.failures > failures).await;
+    // Locked: there is nobody who could ask.
+    phone.lock().await.unwrap();
+    assert!(matches!(phone.probe().await, Err(ClientError::Locked)));
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ pub struct Entry {
 }
 
 /// Who is at a meeting, as it stands now.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Attendance {
     /// Everybody of whom something is said.
     pub entries: BTreeMap<MemberId, Entry>,

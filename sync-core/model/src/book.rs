@@ -70,6 +70,8 @@ pub fn seal<S: Store>(
     place: &Place,
     doc: &DocId,
 ) -> Result<Seal, ReplicaError> {
+    // What is being typed belongs to what is sealed, and to its heads.
+    replica.flush_text(now, doc)?;
     let schema = schema_of(replica, doc)?;
     let (may, number, sealed) = standing(replica, doc, schema)?;
     let sealed = match sealed {

@@ -195,7 +195,35 @@ pub fn create<S: Store>(
     Ok(doc)
 }
 
-/// Makes the spaces and documents of a branch that was just founded. By its secretary.
+/// The space with a purpose: one that is here, or a new one.
+fn space_once<S: Store>(
+    replica: &mut Replica<S>,
+    now: Now,
+    branch: SpaceId,
+    purpose: Purpose,
+    owner: Option<MemberId>,
+) -> Result<Place, ReplicaError> {
+    let found = places(replica, &branch)?.into_iter().find(|p| p.purpose == purpose && p.member == owner);
+    found.map_or_else(|| space(replica, now, branch, purpose, owner), Ok)
+}
+
+/// The one document of a schema in a space: the one that is listed there, or a new one.
+fn create_once<S: Store>(
+    replica: &mut Replica<S>,
+    now: Now,
+    place: &Place,
+    writers: Writers,
+    schema: &'static Schema,
+    fill: impl FnOnce(&mut Edit<'_>, &mut Me) -> Result<(), EditError>,
+) -> Result<DocId, ReplicaError> {
+    if let Some(doc) = listed(replica, place, schema)? {
+        return Ok(doc);
+    }
+    create(replica, now, place, writers, &Entry { schema: schema.name, ..Entry::default() }, fill)
+}
+
+/// Makes the spaces and documents of a branch that was just founded. By its secretary. What is there already stays: if it was
+/// interrupted, calling it again makes what is missing.
 ///
 /// # Errors
 /// [`ReplicaError::NotAuthorised`] unless this device is the secretary's.
@@ -205,24 +233,23 @@ pub fn set_up<S: Store>(
     branch: SpaceId,
     name: &str,
 ) -> Result<Standing, ReplicaError> {
-    let members = space(replica, now, branch, Purpose::Branch, None)?;
-    let committee = space(replica, now, branch, Purpose::Committee, None)?;
-    let oversight = space(replica, now, branch, Purpose::Oversight, None)?;
-    let of = |schema: &'static Schema| Entry { schema: schema.name, ..Entry::default() };
+    let members = space_once(replica, now, branch, Purpose::Branch, None)?;
+    let committee = space_once(replica, now, branch, Purpose::Committee, None)?;
+    let oversight = space_once(replica, now, branch, Purpose::Oversight, None)?;
     let (officers, all) = (Writers::Officers, Writers::All);
-    let roster = create(replica, now, &members, officers, &of(&roster::SCHEMA), |e, _| roster::create(e))?;
-    let feedback = create(replica, now, &members, all, &of(&feedback::SCHEMA), |e, _| {
+    let roster = create_once(replica, now, &members, officers, &roster::SCHEMA, |e, _| roster::create(e))?;
+    let feedback = create_once(replica, now, &members, all, &feedback::SCHEMA, |e, _| {
         feedback::create(e, Purpose::Branch.name())
     })?;
-    let tasks = create(replica, now, &members, all, &of(&task::SCHEMA), |e, _| task::create(e))?;
-    let digest = create(replica, now, &oversight, Writers::Committee, &of(&digest::SCHEMA), |e, _| {
+    let tasks = create_once(replica, now, &members, all, &task::SCHEMA, |e, _| task::create(e))?;
+    let digest = create_once(replica, now, &oversight, Writers::Committee, &digest::SCHEMA, |e, _| {
         digest::create(e, name)
     })?;
     Ok(Standing { members, committee, oversight, roster, feedback, tasks, digest })
 }
 
 /// Makes a member's mailbox with the committee, with a document for threads. By an officer, in the act of admitting the
-/// member; for everybody, whether it will be used or not.
+/// member; for everybody, whether it will be used or not. Gives the one that is there already, if there is one.
 ///
 /// # Errors
 /// [`ReplicaError::NotAuthorised`] unless this device is an officer's.
@@ -236,7 +263,7 @@ pub fn open_mailbox<S: Store>(
 }
 
 /// Makes this device's member's mailbox with the upper body: by the member itself, so that no officer has its keys. To be done when
-/// the branch is joined, whether it will be used or not.
+/// the branch is joined, whether it will be used or not. Gives the one that is there already, if there is one.
 ///
 /// # Errors
 /// [`ReplicaError::NotAuthorised`] unless this device is a member's.
@@ -262,9 +289,10 @@ fn mailbox<S: Store>(
     purpose: Purpose,
     member: MemberId,
 ) -> Result<DocId, ReplicaError> {
-    let place = space(replica, now, branch, purpose, Some(member))?;
-    let entry = Entry { schema: feedback::SCHEMA.name, ..Entry::default() };
-    create(replica, now, &place, Writers::All, &entry, |e, _| feedback::create(e, purpose.name()))
+    let place = space_once(replica, now, branch, purpose, Some(member))?;
+    create_once(replica, now, &place, Writers::All, &feedback::SCHEMA, |e, _| {
+        feedback::create(e, purpose.name())
+    })
 }
 
 /// The document for threads between a member and whom a mailbox is with, if it is here.

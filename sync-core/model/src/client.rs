@@ -17,7 +17,8 @@ use crate::me::Me;
 #[derive(Debug, Clone)]
 pub struct Documents {
     client: Client,
-    search: Arc<Mutex<Search>>,
+    /// None until something is searched for.
+    search: Arc<Mutex<Option<Search>>>,
 }
 
 #[derive(Debug)]
@@ -30,8 +31,7 @@ impl Documents {
     /// Those of this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        let search = Search { events: client.subscribe(), library: Library::new() };
-        Self { client, search: Arc::new(Mutex::new(search)) }
+        Self { client, search: Arc::default() }
     }
 
     /// The client.
@@ -105,22 +105,23 @@ impl Documents {
     /// # Errors
     /// See [`Client::run`].
     pub async fn search(&self, query: &str, hits_max: usize) -> Result<Vec<Found>, ClientError> {
-        let (search, query) = (self.search.clone(), query.to_owned());
-        let find = move |replica: &mut Replica<ClientStore>, _| {
+        let (client, search, query) = (self.client.clone(), self.search.clone(), query.to_owned());
+        let find = move |replica: &mut Replica<ClientStore>| {
             let mut search = search.lock().unwrap_or_else(PoisonError::into_inner);
-            let search = &mut *search;
+            let search =
+                search.get_or_insert_with(|| Search { events: client.subscribe(), library: Library::new() });
             while let Some(event) = search.events.try_next() {
                 search.library.note(&event);
             }
             search.library.refresh(replica)?;
             library::with_texts(replica, search.library.search(&query, hits_max))
         };
-        self.client.run(find).await
+        self.client.look(find).await
     }
 
-    /// Forgets the words of all documents. To be called before [`Client::lock`] and [`Client::lock_protected`]: what a search
-    /// found before stays in memory otherwise.
+    /// Forgets the words of all documents. To be called after [`Client::lock`] and [`Client::lock_protected`]: what a search
+    /// found before stays in memory otherwise. Waits for a search that is under way.
     pub fn forget_words(&self) {
-        self.search.lock().unwrap_or_else(PoisonError::into_inner).library = Library::new();
+        *self.search.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

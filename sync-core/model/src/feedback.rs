@@ -106,10 +106,8 @@ pub struct Message {
     /// Its key.
     pub id: String,
     /// By whom: the member whose device wrote it.
-    #[serde(skip)]
     pub by: MemberId,
     /// In whose name, if a helper wrote it down for somebody without a phone.
-    #[serde(skip)]
     pub on_behalf_of: Option<MemberId>,
     /// When, by that phone's clock.
     pub at: i64,
@@ -129,8 +127,11 @@ pub struct Thread {
     /// Its title.
     pub title: String,
     /// Whose it is.
-    #[serde(skip)]
     pub author: MemberId,
+    /// Whose device wrote it: a helper's, if its author has none.
+    pub by: MemberId,
+    /// When, by that phone's clock: milliseconds since 1970.
+    pub at: i64,
     /// The document, place or vote that it is about, as the app writes it.
     pub subject: Option<String>,
     /// What was said, oldest first.
@@ -138,7 +139,6 @@ pub struct Thread {
     /// Where it stands.
     pub life: Folded<state::State>,
     /// Who of those that must answer deals with it.
-    #[serde(skip)]
     pub handler: Register<MemberId>,
     /// By when it must be answered, `YYYY-MM-DD`, if that was said; the last extension decides.
     pub due: Option<String>,
@@ -169,35 +169,36 @@ impl Thread {
             }
         }
         let ids = view.keys(&path!["threads"]).into_iter();
-        let mut threads: Vec<(i64, Self)> = ids
+        let mut threads: Vec<Self> = ids
             .filter_map(|id| {
                 let Value::Map(entry) = view.get(&path!["threads", id.as_str()])? else { return None };
                 let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
                 let Some(Value::Timestamp(at)) = entry.get("at") else { return None };
                 let (kind, by, own) = (text("kind")?, text("by")?, authors(&entry));
                 let on_behalf_of = text("on_behalf_of").as_deref().and_then(member);
-                let author = on_behalf_of.or_else(|| member(&by))?;
+                let by = member(&by)?;
                 let mut events = events.remove(&id).unwrap_or_default();
                 note_authors(&mut events, &own);
                 let life = lifecycle::fold::<state::FeedbackLife>(&events);
                 let by_id: BTreeMap<&str, &Event> = events.iter().map(|e| (e.id.as_str(), e)).collect();
                 let due = life.counted.iter().rev().find_map(|id| by_id.get(id.as_str())?.text("due"));
-                let thread = Self {
+                Some(Self {
                     kind: Kind::ALL.into_iter().find(|k| k.name() == kind)?,
                     title: text("title")?,
-                    author,
+                    author: on_behalf_of.unwrap_or(by),
+                    by,
+                    at: *at,
                     subject: text("subject"),
                     messages: messages.remove(&id).unwrap_or_default(),
                     handler: fields.member(&path!["handlers", id.as_str()]),
                     due: due.map(str::to_owned),
                     life,
                     id,
-                };
-                Some((*at, thread))
+                })
             })
             .collect();
-        threads.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
-        threads.into_iter().map(|(_, thread)| thread).collect()
+        threads.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        threads
     }
 }
 
@@ -321,7 +322,7 @@ pub fn step(
     me: &mut Me,
     thread: &str,
     kind: &str,
-    data: &[(&'static str, &str)],
+    data: &[(&str, &str)],
 ) -> Result<String, EditError> {
     let at = path!["threads", thread];
     let Some(Value::Map(entry)) = edit.view().get(&at) else { return Err(EditError::NotFound { path: at }) };

@@ -19,15 +19,9 @@ pub struct Writers(BTreeMap<[u8; 16], Writer>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Writer {
     /// Whose device.
-    #[serde(serialize_with = "shown")]
     pub member: MemberId,
     /// Which device.
-    #[serde(serialize_with = "shown")]
     pub device: DeviceId,
-}
-
-fn shown<S: serde::Serializer>(id: &impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(id)
 }
 
 impl Writers {

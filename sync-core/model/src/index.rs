@@ -68,14 +68,14 @@ impl Purpose {
 pub struct Listed {
     /// Its schema.
     pub schema: String,
-    /// The document that it was made from: the draft of a resolution, the resolution of a round.
+    /// The document that it was made from, or belongs to: the draft of a resolution, the resolution of a round, the minutes of a
+    /// roll.
     pub of: Option<String>,
     /// `YYYY-MM` of its month, if it has one.
     pub period: Option<String>,
     /// Which kind of its schema: regular or thematic minutes.
     pub kind: Option<String>,
     /// Who created it.
-    #[serde(skip)]
     pub by: MemberId,
     /// The document that it turned out to be one with.
     pub same_as: Register<String>,
@@ -120,7 +120,6 @@ pub struct Index {
     /// For whom the space is.
     pub purpose: Option<Purpose>,
     /// Whose mailbox it is, if it is one.
-    #[serde(skip)]
     pub member: Option<MemberId>,
     /// The documents, by id.
     pub documents: BTreeMap<String, Listed>,

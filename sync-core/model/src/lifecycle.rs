@@ -42,7 +42,6 @@ pub struct Event {
     /// The events that its writer had seen and nothing there followed.
     pub after: Vec<String>,
     /// What belongs to it.
-    #[serde(skip)]
     pub data: BTreeMap<String, Value>,
 }
 
@@ -61,12 +60,12 @@ pub const EVENTS: &str = "events";
 ///
 /// # Errors
 /// If this device may not, or the document has no events.
-pub fn write(
+pub fn write<'a>(
     edit: &mut Edit<'_>,
     me: &mut Me,
     kind: &str,
     after: &[String],
-    data: impl IntoIterator<Item = (&'static str, Value)>,
+    data: impl IntoIterator<Item = (&'a str, Value)>,
 ) -> Result<String, EditError> {
     let mut fields: BTreeMap<String, Value> = data.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
     fields.insert("kind".to_owned(), kind.into());
@@ -83,15 +82,15 @@ pub fn write(
 ///
 /// # Errors
 /// [`EditError::Refused`] with the reason if it would not count; if this device may not.
-pub fn step<L: Lifecycle>(
+pub fn step<'a, L: Lifecycle>(
     edit: &mut Edit<'_>,
     me: &mut Me,
     kind: &str,
-    data: impl IntoIterator<Item = (&'static str, Value)>,
+    data: impl IntoIterator<Item = (&'a str, Value)>,
     mut events: Vec<Event>,
     annotate: impl FnOnce(&mut [Event]),
 ) -> Result<String, EditError> {
-    let data: Vec<(&'static str, Value)> = data.into_iter().collect();
+    let data: Vec<(&str, Value)> = data.into_iter().collect();
     let after = fold::<L>(&events).heads;
     // Before all others by its id, so that it is found again.
     events.push(Event {

@@ -13,7 +13,7 @@ use dinh_proto::ids::{DocId, MemberId};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{CLASSIFICATIONS, refuse_classified};
-use crate::field::{Fields, Register, count, member, put_register};
+use crate::field::{Fields, Register, count, member, put_register, time};
 use crate::lifecycle::{self, Event, Folded, NotYet, RESOLVE, WRONG};
 use crate::me::Me;
 use crate::outline::{BLOCKS, Block, Outline, SECTIONS};
@@ -161,6 +161,8 @@ pub struct Motion {
     pub votes: Vec<Vote>,
     /// The count that an officer chose, where several were confirmed.
     pub chosen: Register<String>,
+    /// Which count holds; see [`Motion::result`].
+    pub holds: Option<String>,
 }
 
 /// One count of a motion.
@@ -172,6 +174,8 @@ pub struct Vote {
     pub method: Method,
     /// Against how many.
     pub base: u32,
+    /// How many of them must be for it.
+    pub needed: u32,
     /// What was counted.
     pub tally: Tally,
     /// The papers, of a secret ballot.
@@ -179,10 +183,10 @@ pub struct Vote {
     /// Whether it carried, against the base that is frozen with it.
     pub carried: bool,
     /// Who wrote it down.
-    #[serde(skip)]
     pub by: MemberId,
+    /// When, by that phone's clock: milliseconds since 1970.
+    pub at: i64,
     /// Who confirmed it, if somebody else did.
-    #[serde(skip)]
     pub confirmed_by: Option<MemberId>,
 }
 
@@ -214,7 +218,9 @@ impl Motion {
 /// Minutes as they are now.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Minutes {
-    /// The meeting, `YYYY-MM` of its month.
+    /// The meeting's name.
+    pub meeting: String,
+    /// Its month, `YYYY-MM`.
     pub period: Register<String>,
     /// Which kind of meeting.
     pub kind: Register<String>,
@@ -227,22 +233,19 @@ pub struct Minutes {
     /// Until when.
     pub ended_at: Register<i64>,
     /// Who leads it.
-    #[serde(skip)]
     pub chair: Register<MemberId>,
     /// Who writes it.
-    #[serde(skip)]
     pub recorder: Register<MemberId>,
     /// The prose.
     pub outline: Outline,
     /// Who said of which block that these are its words.
-    #[serde(skip)]
     pub confirmed: BTreeMap<String, BTreeSet<MemberId>>,
     /// What was voted on.
     pub motions: Vec<Motion>,
     /// Agenda, guests, assignments, quality.
     pub parts: parts::Parts,
     /// Decisions, by key.
-    pub decisions: BTreeMap<String, String>,
+    pub decisions: BTreeMap<String, parts::Decision>,
     /// The numbers of those who were there, frozen at the reading back: a document of the model `attendance::Summary`, as JSON.
     pub attendance: Register<String>,
     /// Where it stands.
@@ -268,9 +271,10 @@ fn read_vote(fields: &Fields<'_, '_>, id: String) -> Option<(String, Vote)> {
     let (base, tally) =
         (number("base")?, Tally { yes: number("yes")?, no: number("no")?, abstain: number("abstain")? });
     let needed = number("needed")?;
+    let at = entry.get("at").and_then(time).unwrap_or_default();
     let carried = tally.yes >= needed;
     let motion = text("motion")?.to_owned();
-    Some((motion, Vote { id, method, base, tally, ballots, carried, by, confirmed_by }))
+    Some((motion, Vote { id, method, base, needed, tally, ballots, carried, by, at, confirmed_by }))
 }
 
 /// Says of adoptions what is wrong with the vote that they name. Nothing of it changes later: a count is complete when it is
@@ -319,14 +323,17 @@ impl Minutes {
             let at = path!["motions", id.as_str()];
             let text = |key: &str| view.get(&at.join(key)).and_then(|v| v.as_str().map(str::to_owned));
             let threshold = text("threshold").as_deref().and_then(Threshold::from_name);
-            Motion {
+            let mut motion = Motion {
                 title: fields.string(&at.join("title")),
                 subject: text("document").zip(text("heads")),
                 threshold: threshold.unwrap_or(Threshold::MoreThanHalf),
                 votes: votes.remove(&id).unwrap_or_default(),
                 chosen: fields.string(&path!["chosen_votes", id.as_str()]),
+                holds: None,
                 id,
-            }
+            };
+            motion.holds = motion.result().map(|vote| vote.id.clone());
+            motion
         };
         let motions: Vec<Motion> = view.keys(&path!["motions"]).into_iter().map(motion).collect();
         let named = |map: &str| {
@@ -340,7 +347,9 @@ impl Minutes {
             let who = fields.members(&path!["confirmed", block.as_str()]).collect();
             (block, who)
         });
+        let meeting = view.get(&path!["meeting"]).and_then(|name| name.as_str().map(str::to_owned));
         Self {
+            meeting: meeting.unwrap_or_default(),
             period: fields.string(&path!["period"]),
             kind: fields.string(&path!["kind"]),
             header: named("header"),
@@ -356,7 +365,7 @@ impl Minutes {
             decisions: view
                 .keys(&path!["decisions"])
                 .into_iter()
-                .map(|id| (id.clone(), fields.prose(&path!["decisions", id, "text"])))
+                .map(|id| (id.clone(), parts::Decision::read(fields, id)))
                 .collect(),
             attendance: fields.string(&path!["attendance", "summary"]),
             life,
@@ -488,7 +497,7 @@ pub fn record_count(edit: &mut Edit<'_>, me: &mut Me, count: &Count<'_>) -> Resu
         ("at".to_owned(), Value::Timestamp(me.now)),
     ]);
     let left_out = count.base.left_out.iter();
-    let left_out = left_out.map(|(id, why)| (id.to_string(), Value::from(format!("{why:?}").as_str())));
+    let left_out = left_out.map(|(id, why)| (id.to_string(), Value::from(why.name())));
     fields.insert("left_out".to_owned(), Value::Map(left_out.collect()));
     if let Some(ballots) = count.ballots {
         fields.insert("issued".to_owned(), number(ballots.issued));
@@ -519,15 +528,15 @@ pub fn choose_count(edit: &mut Edit<'_>, motion: &str, vote: &str) -> Result<(),
 ///
 /// # Errors
 /// [`EditError::Refused`] if it would not count; if this device may not.
-pub fn step(
+pub fn step<'a>(
     edit: &mut Edit<'_>,
     me: &mut Me,
     kind: &str,
-    data: impl IntoIterator<Item = (&'static str, Value)>,
+    data: impl IntoIterator<Item = (&'a str, Value)>,
 ) -> Result<String, EditError> {
     let mut events = lifecycle::read(&edit.view());
     check_votes(&mut events, &edit.view());
-    let data: Vec<(&'static str, Value)> = data.into_iter().collect();
+    let data: Vec<(&str, Value)> = data.into_iter().collect();
     let named = data.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let mut candidate = [Event {
         id: String::new(),

@@ -35,7 +35,6 @@ pub struct Notice {
     /// Until when it matters, `YYYY-MM-DD`.
     pub until: Register<String>,
     /// When each reader first said that it has read it.
-    #[serde(skip)]
     pub read: BTreeMap<MemberId, Register<i64>>,
 }
 

@@ -35,12 +35,10 @@ pub struct Block {
     /// What it says.
     pub text: String,
     /// Whose words these are.
-    #[serde(skip)]
     pub speaker: Register<MemberId>,
     /// The language in which it was said, ISO 639; none if Vietnamese.
     pub language: Register<String>,
     /// Who interpreted it.
-    #[serde(skip)]
     pub interpreter: Register<MemberId>,
     /// Whether it is left out.
     pub hidden: Register<bool>,

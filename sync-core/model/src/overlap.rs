@@ -25,7 +25,6 @@ pub struct Overlap {
     /// The block.
     pub block: String,
     /// Who wrote in it.
-    #[serde(skip)]
     pub members: BTreeSet<MemberId>,
 }
 

@@ -72,7 +72,6 @@ pub struct Comment {
     /// Its key.
     pub id: String,
     /// Whose it is.
-    #[serde(skip)]
     pub by: MemberId,
     /// When, by that phone's clock.
     pub at: i64,

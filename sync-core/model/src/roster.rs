@@ -135,7 +135,6 @@ pub struct Roster {
     /// When it was read there.
     pub at: Register<i64>,
     /// The members, by id.
-    #[serde(skip)]
     pub people: BTreeMap<MemberId, Register<Person>>,
 }
 

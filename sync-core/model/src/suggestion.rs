@@ -35,7 +35,6 @@ pub struct Suggestion {
     /// Its key.
     pub id: String,
     /// Whose it is.
-    #[serde(skip)]
     pub by: MemberId,
     /// When, by that phone's clock.
     pub at: i64,
@@ -49,6 +48,8 @@ pub struct Suggestion {
     pub outcome: Register<Outcome>,
     #[serde(skip)]
     anchors: (Vec<u8>, Vec<u8>),
+    /// Where it was when it was read.
+    pub place: Place,
 }
 
 /// Where a suggestion's quote is now, in UTF-16 code units of the block's text.
@@ -84,7 +85,7 @@ impl Suggestion {
             "declined" => Some(Outcome::Declined),
             _ => None,
         });
-        Some(Self {
+        let mut found = Self {
             by: member(&text("by")?)?,
             at: *at,
             block: text("block")?,
@@ -92,11 +93,14 @@ impl Suggestion {
             proposed: text("proposed")?,
             anchors: (bytes("first")?, bytes("last")?),
             outcome,
+            place: Place::Gone,
             id,
-        })
+        };
+        found.place = found.place(fields.view());
+        Some(found)
     }
 
-    /// Where it is about now.
+    /// Where it is in what is shown now.
     #[must_use]
     pub fn place(&self, view: &View<'_>) -> Place {
         let at = text_of(&self.block);
@@ -167,8 +171,9 @@ pub fn suggest(
     Ok(id)
 }
 
-/// Puts a suggestion into the text, at the place where [`Suggestion::place`] found it. The change's message should name it:
-/// [`credit`].
+/// Puts a suggestion into the text, at the place where [`Suggestion::place`] found it in the text as it is now: what is being typed
+/// must have been flushed before ([`Replica::flush_text`](dinh_core::replica::Replica::flush_text)). The change's message should name
+/// it: [`credit`].
 ///
 /// # Errors
 /// If this device may not, or the place is not there.

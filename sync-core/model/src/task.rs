@@ -56,7 +56,6 @@ pub struct Progress {
     /// Its key.
     pub id: String,
     /// Who says so.
-    #[serde(skip)]
     pub by: MemberId,
     /// When, by that phone's clock.
     pub at: i64,

@@ -36,6 +36,18 @@ impl Exclusion {
     /// What an ordinary meeting leaves out, unless the branch decides otherwise.
     pub const ORDINARY: [Self; 4] =
         [Self::ExemptAndAbsent, Self::TemporarilyAway, Self::Suspended, Self::Detained];
+
+    /// Its name in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ExemptAndAbsent => "exempt_and_absent",
+            Self::TemporarilyAway => "temporarily_away",
+            Self::Suspended => "suspended",
+            Self::Detained => "detained",
+            Self::Excused => "excused",
+        }
+    }
 }
 
 /// Whom a vote is counted against, and who was left out and why. Frozen with the vote.
@@ -46,12 +58,7 @@ pub struct Base {
     /// The rules by which it was made.
     pub excluding: BTreeSet<Exclusion>,
     /// Official members that are not in it.
-    #[serde(serialize_with = "by_member")]
     pub left_out: BTreeMap<MemberId, Exclusion>,
-}
-
-fn by_member<S: serde::Serializer>(map: &BTreeMap<MemberId, Exclusion>, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_map(map.iter().map(|(member, why)| (member.to_string(), why)))
 }
 
 /// The base of a vote: official members, without those whom `excluding` leaves out. Who votes on probation is never in it.

@@ -8,7 +8,7 @@ use dinh_core::path;
 use dinh_proto::ids::MemberId;
 use serde::{Deserialize, Serialize};
 
-use crate::field::{Fields, Register, count};
+use crate::field::{Fields, Register, count, member, time};
 use crate::me::Me;
 use crate::vote::Tally;
 
@@ -61,8 +61,9 @@ pub struct Question {
     pub id: String,
     /// What is asked.
     pub title: String,
+    /// Since when, by the phone's clock that asked: milliseconds since 1970.
+    pub at: i64,
     /// Who voted what. Of two of one member's phones the one that is shown counts.
-    #[serde(skip)]
     pub ballots: BTreeMap<MemberId, Register<Choice>>,
     /// What was counted when it was closed, with who was counted. Ballots that come later change nothing.
     pub closed: Register<Closed>,
@@ -75,6 +76,10 @@ pub struct Closed {
     pub tally: Tally,
     /// How many ballots.
     pub voters: u32,
+    /// Who closed it.
+    pub by: MemberId,
+    /// When, by that phone's clock: milliseconds since 1970.
+    pub at: i64,
 }
 
 impl Question {
@@ -89,19 +94,23 @@ impl Question {
             let Value::Map(entry) = value else { return None };
             let number = |key: &str| entry.get(key).and_then(count);
             let tally = Tally { yes: number("yes")?, no: number("no")?, abstain: number("abstain")? };
-            Some(Closed { tally, voters: number("voters")? })
+            let by = member(entry.get("by")?.as_str()?)?;
+            Some(Closed {
+                tally,
+                voters: number("voters")?,
+                by,
+                at: entry.get("at").and_then(time).unwrap_or_default(),
+            })
         };
         let ids = fields.view().keys(&path!["questions"]).into_iter();
         ids.map(|id| {
             let voters = fields.members(&path!["ballots", id.as_str()]);
             let ballot =
                 |m: MemberId| (m, fields.register(&path!["ballots", id.as_str(), m.to_string()], choice));
+            let asked = |key: &str| path!["questions", id.as_str(), key];
             Self {
-                title: fields
-                    .string(&path!["questions", id.as_str(), "title"])
-                    .get()
-                    .cloned()
-                    .unwrap_or_default(),
+                title: fields.string(&asked("title")).get().cloned().unwrap_or_default(),
+                at: fields.time(&asked("at")).get().copied().unwrap_or_default(),
                 ballots: voters.map(ballot).collect(),
                 closed: fields.register(&path!["closed", id.as_str()], closed),
                 id,

@@ -85,7 +85,7 @@ fn both_sides_of_a_text_stay_and_what_both_wrote_is_listed() {
         assert!(!found.venue.is_contested());
         assert_eq!(found.header["place"].get().map(String::as_str), Some("Lam Giang"));
         assert_eq!(found.header["symbol"].get().map(String::as_str), Some("BB/CB"));
-        assert_eq!(found.decisions["d1"], "Khởi công. Ngay.");
+        assert_eq!(found.decisions["d1"].text, "Khởi công. Ngay.");
         let marks = village.phones[i].view(&doc, |v| v.marks(&text)).unwrap();
         assert_eq!((marks.len(), marks[0].start, marks[0].end), (1, 0, 9));
     }

@@ -60,7 +60,18 @@ impl Village {
         let tally = Tally { yes, no: 17 - yes, abstain: 0 };
         let (method, carried) = (Method::ShowOfHands, yes > 8);
         let id = "v1".to_owned();
-        let vote = Vote { id, method, base: 17, tally, ballots: None, carried, by, confirmed_by: None };
+        let vote = Vote {
+            id,
+            method,
+            base: 17,
+            needed: 9,
+            tally,
+            ballots: None,
+            carried,
+            by,
+            at: 0,
+            confirmed_by: None,
+        };
         let voted = Voted { heads, vote: &vote, threshold: Threshold::MoreThanHalf };
         self.act(i, doc, |e, me| resolution::decide(e, me, &voted));
     }

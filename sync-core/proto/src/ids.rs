@@ -71,6 +71,19 @@ byte_ids! {
 
 display_hex! { SpaceId MemberId DeviceId SessionId ActorId ItemId ChangeHash LogEpoch EpochId }
 
+/// As they are printed.
+macro_rules! serialize_as_text {
+    ($($name:ident)+) => {$(
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+    )+};
+}
+
+serialize_as_text! { SpaceId MemberId DeviceId DocId }
+
 impl fmt::Display for DocId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&bs58::encode(self.0).with_check().into_string())

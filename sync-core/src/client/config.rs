@@ -38,6 +38,9 @@ pub struct ClientConfig {
     pub verify_store: bool,
     /// The relay to keep a connection to, if any; see [`Client::set_relay`](super::Client::set_relay).
     pub relay: Option<RelayUrl>,
+    /// Certificates (X.509, DER) of authorities that are trusted beside Mozilla's, for relays behind `wss://`. Used only with the
+    /// feature `tls`.
+    pub tls_roots: Vec<Vec<u8>>,
     /// The replica's part.
     pub replica: ReplicaConfig,
     /// How long things may take.
@@ -61,6 +64,7 @@ impl ClientConfig {
             store_key,
             verify_store: true,
             relay: None,
+            tls_roots: Vec::new(),
             replica: ReplicaConfig::default(),
             timeouts: Timeouts::default(),
             events_max: 1_024,

@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::connection::{Connection, Io};
 use super::shared::{Shared, count};
 use super::status::{Lifecycle, Status};
-use super::transport::{ConnectError, RelayUrl, connect};
+use super::transport::{ConnectError, Dial, RelayUrl, connect};
 use super::{ClientError, Timeouts};
 use crate::replica::{Ended, Event, LinkState, Now, Replica, ReplicaError};
 use crate::store::{EncryptedStore, RedbStore, StoreKey};
@@ -33,7 +33,6 @@ const LOOK_AT_CLOCKS: Duration = Duration::from_secs(15);
 /// A connection attempt younger than this is not begun again when the network changes.
 const YOUNG_ATTEMPT: Duration = Duration::from_secs(1);
 
-/// The store of a client.
 /// Where a client keeps everything: one encrypted file.
 pub type ClientStore = EncryptedStore<RedbStore>;
 
@@ -56,6 +55,8 @@ pub(super) enum Turned<'a> {
 /// What handles send.
 pub(super) enum Command {
     Job(Job),
+    /// Answers when the status says what is done about it.
+    Probe(Reply),
     Lock(Reply),
     Unlock(Box<Keys>, Reply),
     Shutdown(Reply),
@@ -129,10 +130,12 @@ pub(super) struct Driver {
     relay: watch::Receiver<Option<RelayUrl>>,
     shared: Arc<Shared>,
     timeouts: Timeouts,
+    dial: Dial,
     clock: Clock,
     reconnect: Reconnect,
     transport: Transport,
     trouble: Option<String>,
+    failures: u64,
     commands_in_a_row: u32,
 }
 
@@ -140,7 +143,7 @@ impl Driver {
     pub(super) fn new(
         replica: Replica<ClientStore>,
         channels: Channels,
-        timeouts: Timeouts,
+        (timeouts, dial): (Timeouts, Dial),
         seed: [u8; 32],
     ) -> Self {
         let Channels { commands, relay, shared } = channels;
@@ -150,10 +153,12 @@ impl Driver {
             relay,
             shared,
             timeouts,
+            dial,
             clock: Clock::start(),
             reconnect: Reconnect::new(seed),
             transport: Transport::Idle,
             trouble: None,
+            failures: 0,
             commands_in_a_row: 0,
         };
         // So that the first look at the status says what is in the store.
@@ -196,6 +201,11 @@ impl Driver {
                 Turn::Command(Some(Command::Unlock(_, reply))) => {
                     // Whoever asked may have given up, here and below.
                     let _ = reply.send(Err(ClientError::NotLocked));
+                }
+                Turn::Command(Some(Command::Probe(reply))) => {
+                    self.suspect();
+                    self.publish();
+                    let _ = reply.send(Ok(()));
                 }
                 Turn::Command(Some(Command::Lock(reply))) => return Ok(Leave::Lock(reply)),
                 Turn::Command(Some(Command::Shutdown(reply))) => return Ok(Leave::Close(Some(reply))),
@@ -282,10 +292,10 @@ impl Driver {
             return;
         }
         let Some(url) = self.relay.borrow_and_update().clone() else { return };
-        tracing::debug!(%url, "connecting");
+        tracing::debug!(address = url.address(), "connecting");
         self.replica.handle_connecting();
         let relay = *url.key();
-        let dialling = connect(url, self.timeouts.connect);
+        let dialling = connect(url, self.dial.clone());
         let attempt = Box::pin(async move {
             let (socket, binding) = dialling.await?;
             let mut seed = [0; 32];
@@ -305,6 +315,7 @@ impl Driver {
             }
             Err(error) => {
                 tracing::debug!(%error, "no connection");
+                self.failures += 1;
                 self.reconnect.handle_failure(now.mono, None);
                 self.drop_transport(error.to_string());
             }
@@ -372,6 +383,8 @@ impl Driver {
         let was_welcomed = matches!(self.replica.status().link, LinkState::CatchingUp | LinkState::Live);
         if was_welcomed {
             self.reconnect.handle_success();
+        } else {
+            self.failures += 1;
         }
         self.reconnect.handle_failure(now, None);
         tracing::debug!(why, "connection lost");
@@ -389,6 +402,8 @@ impl Driver {
         };
         if ended.was_welcomed {
             self.reconnect.handle_success();
+        } else {
+            self.failures += 1;
         }
         self.reconnect.handle_failure(now, retry_after);
         self.say_goodbye();
@@ -480,7 +495,9 @@ impl Driver {
             acked: replica.acked,
             received: replica.received,
             protected_locked: replica.protected_locked,
+            is_probing: matches!(&self.transport, Transport::Open(open) if open.suspect_until.is_some()),
             trouble: self.trouble.clone(),
+            failures: self.failures,
             lifecycle: Lifecycle::Open,
         };
         self.shared.status.send_if_modified(|told| {
@@ -550,6 +567,9 @@ pub(super) async fn wait_for_keys(channels: &mut Channels) -> Option<(Box<Keys>,
             Some(Command::Job(job)) => job(Turned::Refuse(ClientError::Locked))(),
             Some(Command::Lock(reply)) => {
                 let _ = reply.send(Ok(()));
+            }
+            Some(Command::Probe(reply)) => {
+                let _ = reply.send(Err(ClientError::Locked));
             }
             Some(Command::Unlock(keys, reply)) => return Some((keys, reply)),
             Some(Command::Shutdown(reply)) => {

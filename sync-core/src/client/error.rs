@@ -40,6 +40,12 @@ pub enum ClientError {
     /// The address of the relay cannot be used.
     #[error(transparent)]
     BadRelayUrl(#[from] BadRelayUrl),
+    /// One of [`ClientConfig::tls_roots`](super::ClientConfig::tls_roots) is no certificate of an authority.
+    #[error("a certificate in `tls_roots` cannot be used: {reason}; give X.509 in DER, not PEM")]
+    BadRoot {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A closure that was given to the client panicked. Nothing was written.
     #[error("the closure given to this call panicked: nothing was written")]
     ClosurePanicked,

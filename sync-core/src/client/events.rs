@@ -61,8 +61,8 @@ impl Observers {
         Self { queues: Mutex::default(), capacity: capacity.max(1) }
     }
 
-    pub(super) fn subscribe(&self) -> EventStream {
-        let queue = Arc::new(Queue::new(self.capacity));
+    pub(super) fn subscribe(&self, doc: Option<DocId>) -> EventStream {
+        let queue = Arc::new(Queue::new(self.capacity, doc));
         let mut guard = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let (queues, ended) = &mut *guard;
         queues.retain(|q| q.strong_count() > 0);
@@ -73,7 +73,7 @@ impl Observers {
 
     pub(super) fn tell(&self, event: &Event) {
         let guard = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        for queue in guard.0.iter().filter_map(Weak::upgrade) {
+        for queue in guard.0.iter().filter_map(Weak::upgrade).filter(|queue| queue.wants(event)) {
             queue.lock().push(event.clone());
             queue.news.notify_one();
         }
@@ -98,6 +98,8 @@ impl Observers {
 
 #[derive(Debug)]
 struct Queue {
+    /// The document of which it wants to hear; of everything if none.
+    doc: Option<DocId>,
     waiting: Mutex<Waiting>,
     news: Notify,
 }
@@ -106,15 +108,30 @@ struct Queue {
 struct Waiting {
     events: VecDeque<Event>,
     capacity: usize,
+    /// With more than this many it shrinks. If what is left then is not less than the capacity (a reset for each of many
+    /// documents), it waits until there is something to gain.
+    shrinks_at: usize,
     /// Documents of which a reset waits.
     resets: BTreeSet<DocId>,
     ended: bool,
 }
 
 impl Queue {
-    fn new(capacity: usize) -> Self {
-        let waiting = Waiting { events: VecDeque::new(), capacity, resets: BTreeSet::new(), ended: false };
-        Self { waiting: Mutex::new(waiting), news: Notify::new() }
+    fn wants(&self, event: &Event) -> bool {
+        self.doc.is_none_or(|wanted| {
+            matches!(event, Event::DocumentChanged { doc, .. } | Event::DocumentReset { doc } if *doc == wanted)
+        })
+    }
+
+    fn new(capacity: usize, doc: Option<DocId>) -> Self {
+        let waiting = Waiting {
+            events: VecDeque::new(),
+            capacity,
+            shrinks_at: capacity,
+            resets: BTreeSet::new(),
+            ended: false,
+        };
+        Self { doc, waiting: Mutex::new(waiting), news: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -139,7 +156,7 @@ impl Waiting {
             _ => {}
         }
         self.events.push_back(event);
-        if self.events.len() > self.capacity {
+        if self.events.len() > self.shrinks_at {
             self.shrink();
         }
     }
@@ -179,6 +196,7 @@ impl Waiting {
             }
         }
         self.resets = docs;
+        self.shrinks_at = self.capacity.max(kept.len() + self.capacity / 2);
         self.events = kept;
     }
 }
@@ -199,7 +217,7 @@ mod tests {
     #[test]
     fn a_slow_observer_is_told_to_read_again_and_a_quick_one_gets_everything() {
         let observers = Observers::new(8);
-        let (mut slow, mut quick) = (observers.subscribe(), observers.subscribe());
+        let (mut slow, mut quick) = (observers.subscribe(None), observers.subscribe(None));
         for i in 0..100 {
             observers.tell(&changed(i % 3));
             assert_eq!(quick.try_next(), Some(changed(i % 3)));
@@ -224,13 +242,13 @@ mod tests {
         assert_eq!(slow.try_next(), Some(changed(0)), "patches again after the reset was taken");
         observers.end();
         assert_eq!(slow.next_blocking(), None);
-        assert_eq!(observers.subscribe().next_blocking(), None);
+        assert_eq!(observers.subscribe(None).next_blocking(), None);
     }
 
     #[test]
     fn the_queue_stays_bounded_whatever_is_pushed() {
         let observers = Observers::new(16);
-        let stream = observers.subscribe();
+        let stream = observers.subscribe(None);
         for i in 0..10_000_u32 {
             observers.tell(&Event::Refused {
                 id: Default::default(),
@@ -239,7 +257,23 @@ mod tests {
                 detail: i.to_string(),
             });
             observers.tell(&changed((i % 5) as u8));
-            assert!(stream.queue.lock().events.len() <= 17);
+            // Five documents, nine refusals, and half of what it may hold.
+            assert!(stream.queue.lock().events.len() <= 5 + 9 + 8 + 1);
         }
+    }
+
+    #[test]
+    fn a_queue_of_more_documents_than_it_holds_is_not_gone_through_at_each_event() {
+        let observers = Observers::new(16);
+        let stream = observers.subscribe(None);
+        for i in 0..1_000_u16 {
+            let [high, low] = i.to_be_bytes();
+            let mut id = [high; 16];
+            id[15] = low;
+            observers.tell(&Event::DocumentReset { doc: DocId(id) });
+            let waiting = stream.queue.lock();
+            assert!(waiting.shrinks_at >= waiting.events.len(), "{i}");
+        }
+        assert_eq!(stream.queue.lock().events.len(), 1_000, "each is to be read again");
     }
 }

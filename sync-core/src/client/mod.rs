@@ -22,10 +22,13 @@ mod connection;
 mod driver;
 mod error;
 mod events;
+mod field;
 mod marker;
 mod protect;
 mod shared;
 mod status;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 
 use std::future::Future;
@@ -50,7 +53,9 @@ pub use self::config::{ClientConfig, Timeouts};
 pub use self::driver::ClientStore;
 pub use self::error::ClientError;
 pub use self::events::EventStream;
+pub use self::field::BoundText;
 pub use self::status::{Lifecycle, Status, Traffic};
+use self::transport::Dial;
 pub use self::transport::{BadRelayUrl, RelayUrl};
 pub use crate::store::StoreKey;
 
@@ -108,6 +113,8 @@ impl Client {
             received: Seq(0),
             protected_locked: !config.key.has_wrap(),
             trouble: None,
+            is_probing: false,
+            failures: 0,
             lifecycle: Lifecycle::Open,
         };
         let shared = Arc::new(Shared::new(status, config.events_max));
@@ -144,8 +151,11 @@ impl Client {
         self.job(ClientError::Panicked, f).await
     }
 
-    /// The same for what only reads, and may be the app's fault if it panics.
-    async fn look<R: Send + 'static>(
+    /// The same for what only reads: if it panics, which may be the app's fault, the client goes on.
+    ///
+    /// # Errors
+    /// What `f` returns; [`ClientError::ClosurePanicked`] if it panics.
+    pub async fn look<R: Send + 'static>(
         &self,
         f: impl FnOnce(&mut Replica<ClientStore>) -> Result<R, ReplicaError> + Send + 'static,
     ) -> Result<R, ClientError> {
@@ -267,18 +277,6 @@ impl Client {
         self.run(move |replica, _| replica.close_document(&doc)).await
     }
 
-    /// A text field shows `text` now; see [`Replica::type_text`]. What is typed is gathered and becomes durable at a
-    /// pause, at the end of a composition or with [`flush_text`](Self::flush_text).
-    pub async fn type_text(
-        &self,
-        doc: DocId,
-        path: Path,
-        text: String,
-        composing: bool,
-    ) -> Result<(), ClientError> {
-        self.run(move |replica, now| replica.type_text(now, &doc, &path, &text, composing)).await
-    }
-
     /// The keyboard let go of what it composed.
     pub async fn end_composition(&self, doc: DocId, path: Path) -> Result<(), ClientError> {
         self.run(move |replica, now| replica.end_composition(now, &doc, &path)).await
@@ -333,7 +331,12 @@ impl Client {
 
     /// What happens from now on. Subscribe first, then read documents.
     pub fn subscribe(&self) -> EventStream {
-        self.inner.shared.observers.subscribe()
+        self.inner.shared.observers.subscribe(None)
+    }
+
+    /// What happens to one document from now on.
+    pub fn subscribe_document(&self, doc: DocId) -> EventStream {
+        self.inner.shared.observers.subscribe(Some(doc))
     }
 
     /// Where the client stands, and every change of it.
@@ -355,6 +358,20 @@ impl Client {
     /// relay is asked at once, and dialled anew if it does not answer within [`Timeouts::probe`].
     pub fn resumed(&self) {
         self.inner.shared.suspect.notify_one();
+    }
+
+    /// As [`resumed`](Self::resumed); when this returns, the status says that the relay is being asked
+    /// ([`Status::is_probing`]) or that there is no connection. For whoever wants to know whether it is live *now*.
+    ///
+    /// # Errors
+    /// [`ClientError::Locked`], [`ClientError::Closed`] and the like.
+    pub async fn probe(&self) -> Result<(), ClientError> {
+        self.ask(Command::Probe).await
+    }
+
+    /// The relay to which a connection is kept, if any: from the configuration, a welcome code, or [`set_relay`](Self::set_relay).
+    pub fn relay(&self) -> Option<RelayUrl> {
+        self.inner.relay.borrow().clone()
     }
 
     /// Connects to another relay from now on, or to none.
@@ -437,6 +454,7 @@ impl Client {
 struct Opening {
     open: Box<dyn FnMut() -> Result<RedbStore, StoreError>>,
     marker: PathBuf,
+    /// The first time only: an app that is paused and resumed would read the whole file each time.
     verify: bool,
     replica: ReplicaConfig,
 }
@@ -444,7 +462,7 @@ struct Opening {
 impl Opening {
     fn open(&mut self, keys: Keys) -> Result<Replica<ClientStore>, ClientError> {
         let mut file = (self.open)().map_err(ClientError::Open)?;
-        if self.verify {
+        if std::mem::take(&mut self.verify) {
             file.verify().map_err(ClientError::Open)?;
         }
         let store = EncryptedStore::open(file, &keys.store, fresh_seed()?).map_err(ClientError::Open)?;
@@ -465,14 +483,15 @@ fn run(
     mut channels: Channels,
     opened: Reply,
 ) {
-    let ClientConfig { marker, key, store_key, verify_store, replica, timeouts, .. } = config;
+    let ClientConfig { marker, key, store_key, verify_store, replica, timeouts, tls_roots, .. } = config;
     let mut opening = Opening { open, marker, verify: verify_store, replica };
     let mut start = |keys| {
+        let dial = dial(&timeouts, &tls_roots)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.map_err(|e| system("a runtime", &e))?;
-        Ok::<_, ClientError>((runtime, opening.open(keys)?, fresh_seed()?))
+        Ok::<_, ClientError>((runtime, dial, opening.open(keys)?, fresh_seed()?))
     };
-    let (runtime, mut replica, mut seed) = match start(Keys { device: key, store: store_key }) {
+    let (runtime, dial, mut replica, mut seed) = match start(Keys { device: key, store: store_key }) {
         Ok(started) => started,
         Err(error) => {
             let _ = opened.send(Err(error));
@@ -481,7 +500,7 @@ fn run(
     };
     let mut reply = opened;
     loop {
-        let driver = Driver::new(replica, channels, timeouts, seed);
+        let driver = Driver::new(replica, channels, (timeouts, dial.clone()), seed);
         let _ = reply.send(Ok(()));
         let Some(locked) = runtime.block_on(driver.run()) else { break };
         channels = locked;
@@ -497,6 +516,17 @@ fn run(
     }
     // A name that is being looked up would hold the thread.
     runtime.shutdown_background();
+}
+
+#[cfg(feature = "tls")]
+fn dial(timeouts: &Timeouts, roots: &[Vec<u8>]) -> Result<Dial, ClientError> {
+    Ok(Dial { within: timeouts.connect, tls: tls::Tls::new(roots)? })
+}
+
+#[cfg(not(feature = "tls"))]
+#[expect(clippy::unnecessary_wraps, reason = "with TLS it can fail")]
+fn dial(timeouts: &Timeouts, _: &[Vec<u8>]) -> Result<Dial, ClientError> {
+    Ok(Dial { within: timeouts.connect })
 }
 
 fn fresh_seed() -> Result<[u8; 32], ClientError> {

@@ -23,6 +23,10 @@ pub struct Status {
     /// Why there is no connection, if there should be one: for people who look into it. `None` as soon as one
     /// works again.
     pub trouble: Option<String>,
+    /// Whether the relay was asked if it is still there and has not answered yet: the connection may be dead.
+    pub is_probing: bool,
+    /// Attempts to connect that failed since the client was opened or unlocked.
+    pub failures: u64,
     /// Whether the client still works.
     pub lifecycle: Lifecycle,
 }
@@ -51,8 +55,8 @@ impl Status {
     /// Whether two say the same, as far as people can tell.
     pub(super) fn same(&self, other: &Self) -> bool {
         let of = |s: &Self| {
-            let counts = (s.pending, s.stranded, s.acked, s.received);
-            (s.link, counts, s.protected_locked, std::mem::discriminant(&s.lifecycle))
+            let counts = (s.pending, s.stranded, s.acked, s.received, s.failures);
+            (s.link, counts, s.protected_locked, s.is_probing, std::mem::discriminant(&s.lifecycle))
         };
         of(self) == of(other) && self.trouble == other.trouble
     }

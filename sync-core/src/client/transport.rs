@@ -1,6 +1,7 @@
 //! From a relay's address to an open WebSocket.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dinh_proto::keys::RelayPublic;
@@ -11,7 +12,10 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, Uri};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
+
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 
 /// The header of the relay's answer with the 32 bytes that bind the conversation to this connection.
 const CHALLENGE_HEADER: &str = "dinh-challenge";
@@ -21,19 +25,22 @@ const DEFAULT_PATH: &str = "/dinh/v1";
 const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Bytes gathered before they are written without a flush.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// A name has two addresses or three.
+const ADDRESSES_MAX: usize = 8;
 /// Never reached: a frame is given to the socket only when it can take one.
 const WRITE_BUFFER_BYTES_MAX: usize = 4 * limits::FRAME_BYTES_MAX;
 
-pub(super) type Socket = WebSocketStream<TcpStream>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// The address of a relay with the key that it must prove: `ws://host:port/dinh/v1#key`. The path may be left out. A
-/// relay prints its key when it starts, and `dinh-relay key` prints it at any time.
+/// The address of a relay with the key that it must prove: `ws://host:port/dinh/v1#key`, or `wss://` behind a proxy that speaks
+/// TLS. The path may be left out. A relay prints its key when it starts, and `dinh-relay key` prints it at any time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayUrl {
     uri: Uri,
     key: RelayPublic,
     host: String,
     port: u16,
+    is_tls: bool,
 }
 
 /// Why an address cannot be used.
@@ -68,9 +75,7 @@ pub enum BadRelayUrl {
         reason: &'static str,
     },
     /// This build has no TLS.
-    #[error(
-        "{url:?} asks for TLS, which this build does not have yet: use ws:// inside a trusted network or a tunnel"
-    )]
+    #[error("{url:?} asks for TLS, which this build does not have: build dinh-core with its feature `tls`")]
     NoTls {
         /// What was given.
         url: String,
@@ -86,15 +91,17 @@ impl RelayUrl {
             None => (url.trim(), None),
         };
         let uri: Uri = address.parse().map_err(|e| malformed(&format!("{e}")))?;
-        match uri.scheme_str() {
-            Some("ws") => {}
+        let is_tls = match uri.scheme_str() {
+            Some("ws") => false,
+            Some("wss") if cfg!(feature = "tls") => true,
             Some("wss") => return Err(BadRelayUrl::NoTls { url: url.into() }),
             _ => return Err(BadRelayUrl::Scheme { url: url.into() }),
-        }
+        };
         let authority = uri.authority().map_or("", |a| a.as_str());
         let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| malformed("there is no host"))?;
         // What the parser takes for no port, and user names, which a relay has no use for.
         let port = match authority.strip_prefix(host) {
+            Some("") if is_tls => 443,
             Some("") => 80,
             Some(_) => uri.port_u16().ok_or_else(|| malformed("the port is not a number up to 65535"))?,
             None => return Err(malformed("it has a user name")),
@@ -111,7 +118,7 @@ impl RelayUrl {
         let no_key = |reason| BadRelayUrl::NoKey { url: url.into(), reason };
         let key = key.ok_or_else(|| no_key("there is no #"))?;
         let key = key.parse().map_err(|_| no_key("what follows # is not a key, or has a mistake"))?;
-        Ok(Self { uri, key, host, port })
+        Ok(Self { uri, key, host, port, is_tls })
     }
 
     /// The address without the key.
@@ -150,21 +157,34 @@ pub(super) enum ConnectError {
     Status(u16),
     #[error("the other side is not a relay: {0}")]
     NotAWebSocket(WsError),
+    #[cfg(feature = "tls")]
+    #[error("{0}")]
+    Tls(String),
     #[error("the operating system gives no randomness: {0}")]
     Randomness(getrandom::Error),
     #[error("the other side is not a Dinh relay: its answer has {0} Dinh-Challenge header")]
     Challenge(&'static str),
 }
 
+/// What dialling needs besides the address.
+#[derive(Clone)]
+pub(super) struct Dial {
+    /// From dialling to the end of the upgrade.
+    pub(super) within: Duration,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Tls,
+}
+
 /// Connects and upgrades; gives the socket and the channel binding.
-pub(super) async fn connect(url: RelayUrl, within: Duration) -> Result<(Socket, [u8; 32]), ConnectError> {
+pub(super) async fn connect(url: RelayUrl, dial: Dial) -> Result<(Socket, [u8; 32]), ConnectError> {
+    let within = dial.within;
     let connecting = async {
-        let stream =
-            TcpStream::connect((url.host.as_str(), url.port)).await.map_err(ConnectError::Unreachable)?;
+        let stream = reach(&url, within).await.map_err(ConnectError::Unreachable)?;
         // Frames are gathered before they are written, so waiting for more would only delay them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
+        let stream = secured(&url, &dial, stream).await?;
         let request = url.uri.clone().into_client_request().map_err(ConnectError::NotAWebSocket)?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
@@ -181,6 +201,47 @@ pub(super) async fn connect(url: RelayUrl, within: Duration) -> Result<(Socket, 
         Ok((socket, challenge(response.headers())?))
     };
     tokio::time::timeout(within, connecting).await.unwrap_or(Err(ConnectError::TimedOut(within)))
+}
+
+/// Tries the addresses of a name one after the other. One that swallows everything (IPv6 that leads nowhere) must not take the
+/// time of those that would answer, so each but the last has its part of it; the last has what is left.
+async fn reach(url: &RelayUrl, within: Duration) -> std::io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> =
+        tokio::net::lookup_host((url.host.as_str(), url.port)).await?.take(ADDRESSES_MAX).collect();
+    let Some((last, others)) = addresses.split_last() else {
+        return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address"));
+    };
+    let each = within / (others.len() as u32 + 2);
+    for address in others {
+        match tokio::time::timeout(each, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => tracing::debug!(%address, %error, "the next address of this name is tried"),
+            Err(_) => tracing::debug!(%address, "no answer: the next address of this name is tried"),
+        }
+    }
+    TcpStream::connect(last).await
+}
+
+#[cfg(feature = "tls")]
+async fn secured(
+    url: &RelayUrl,
+    dial: &Dial,
+    stream: TcpStream,
+) -> Result<MaybeTlsStream<TcpStream>, ConnectError> {
+    match url.is_tls {
+        true => dial.tls.connect(&url.host, stream).await,
+        false => Ok(MaybeTlsStream::Plain(stream)),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+async fn secured(
+    url: &RelayUrl,
+    _: &Dial,
+    stream: TcpStream,
+) -> Result<MaybeTlsStream<TcpStream>, ConnectError> {
+    debug_assert!(!url.is_tls, "such an address is not read");
+    Ok(MaybeTlsStream::Plain(stream))
 }
 
 /// The 32 bytes of the challenge, written as 64 hexadecimal digits in exactly one header.
@@ -223,7 +284,12 @@ mod tests {
         assert_eq!(read("ws://h:4480"), ok("h", 4480, "ws://h:4480/dinh/v1"));
         assert_eq!(read(" ws://relay.example/ "), ok("relay.example", 80, "ws://relay.example/dinh/v1"));
         assert_eq!(read("ws://[::1]:9/x/y?z"), ok("::1", 9, "ws://[::1]:9/x/y?z"));
-        assert!(matches!(read("wss://h/dinh/v1"), Err(BadRelayUrl::NoTls { .. })));
+        if cfg!(feature = "tls") {
+            assert_eq!(read("wss://h"), ok("h", 443, "wss://h/dinh/v1"));
+            assert_eq!(read("wss://h:8443/x"), ok("h", 8443, "wss://h:8443/x"));
+        } else {
+            assert!(read("wss://h/dinh/v1").unwrap_err().to_string().contains("feature `tls`"));
+        }
         assert!(matches!(read("http://h/"), Err(BadRelayUrl::Scheme { .. })));
         assert!(matches!(read("h:4480"), Err(BadRelayUrl::Scheme { .. } | BadRelayUrl::Malformed { .. })));
         for bad in
@@ -234,7 +300,6 @@ mod tests {
                 "{bad}"
             );
         }
-        assert!(RelayUrl::parse("wss://h").unwrap_err().to_string().contains("TLS"));
     }
 
     #[test]

@@ -189,18 +189,9 @@ impl<'a> Edit<'a> {
         if stored == typed.base {
             return self.set_text(path, &typed.text);
         }
-        let moved = text::hunks(&typed.base, &stored);
-        for Hunk { old, new: insert } in text::hunks(&typed.base, &typed.text).into_iter().rev() {
-            let mut kept = kept_parts(&moved, &old, typed.base.len());
-            // Deletions from the end; the insertion goes where the first of them begins.
-            let at = kept.first().map_or_else(|| place_of(&moved, old.start), |part| part.start);
-            let first = if kept.is_empty() { at..at } else { kept.remove(0) };
-            for part in kept.into_iter().rev() {
-                self.replace(path, &id, &stored, part, "")?;
-            }
-            self.replace(path, &id, &stored, first, &typed.text[insert])?;
-        }
-        Ok(())
+        text::rebase(&typed.base, &typed.text, &stored)
+            .into_iter()
+            .try_for_each(|(range, insert)| self.replace(path, &id, &stored, range, insert))
     }
 
     /// Gives the characters of a UTF-16 range a mark. Where marks of one name overlap, the later one counts.
@@ -426,25 +417,4 @@ pub(super) fn check_change(
         return Err(EditError::TooManyHeads { heads, max: limits::CHANGE_DEPS_MAX - 1 });
     }
     Ok(())
-}
-
-/// The parts of `range` of the old text that are still there, as ranges of the new text.
-fn kept_parts(hunks: &[Hunk], range: &Range<usize>, old_len: usize) -> Vec<Range<usize>> {
-    let mut parts = Vec::new();
-    let (mut old_from, mut new_from) = (0, 0);
-    let ends = hunks.iter().map(|hunk| (hunk.old.start, hunk.old.end, hunk.new.end));
-    for (equal_end, old_end, new_end) in ends.chain([(old_len, old_len, 0)]) {
-        let (start, end) = (range.start.max(old_from), range.end.min(equal_end));
-        if start < end {
-            parts.push(new_from + (start - old_from)..new_from + (end - old_from));
-        }
-        (old_from, new_from) = (old_end, new_end);
-    }
-    parts
-}
-
-/// Where a place of the old text is in the new one; after anything inserted or replaced there.
-fn place_of(hunks: &[Hunk], place: usize) -> usize {
-    let before = hunks.iter().take_while(|hunk| hunk.old.start <= place).last();
-    before.map_or(place, |hunk| hunk.new.end + place.saturating_sub(hunk.old.end))
 }

@@ -219,6 +219,43 @@ fn align<'a>(
     hunks
 }
 
+/// What `mine` changes of `base`, as replacements in `theirs`, which comes of the same base: byte ranges from the end, so that
+/// earlier ones stay valid. What both removed is removed once, what both inserted at one place stands behind theirs.
+pub(super) fn rebase<'a>(base: &str, mine: &'a str, theirs: &str) -> Vec<(Range<usize>, &'a str)> {
+    let moved = hunks(base, theirs);
+    let mut replacements = Vec::new();
+    for Hunk { old, new } in hunks(base, mine).into_iter().rev() {
+        let mut kept = kept_parts(&moved, &old, base.len());
+        // Deletions from the end; the insertion goes where the first of them begins.
+        let at = kept.first().map_or_else(|| place_of(&moved, old.start), |part| part.start);
+        let first = if kept.is_empty() { at..at } else { kept.remove(0) };
+        replacements.extend(kept.into_iter().rev().map(|part| (part, "")));
+        replacements.push((first, &mine[new]));
+    }
+    replacements
+}
+
+/// The parts of `range` of the old text that are still there, as ranges of the new text.
+fn kept_parts(hunks: &[Hunk], range: &Range<usize>, old_len: usize) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let (mut old_from, mut new_from) = (0, 0);
+    let ends = hunks.iter().map(|hunk| (hunk.old.start, hunk.old.end, hunk.new.end));
+    for (equal_end, old_end, new_end) in ends.chain([(old_len, old_len, 0)]) {
+        let (start, end) = (range.start.max(old_from), range.end.min(equal_end));
+        if start < end {
+            parts.push(new_from + (start - old_from)..new_from + (end - old_from));
+        }
+        (old_from, new_from) = (old_end, new_end);
+    }
+    parts
+}
+
+/// Where a place of the old text is in the new one; after anything inserted or replaced there.
+fn place_of(hunks: &[Hunk], place: usize) -> usize {
+    let before = hunks.iter().take_while(|hunk| hunk.old.start <= place).last();
+    before.map_or(place, |hunk| hunk.new.end + place.saturating_sub(hunk.old.end))
+}
+
 const ZERO_WIDTH_JOINER: char = '\u{200d}';
 const WORD_TABLE_MAX: usize = 4_000_000;
 

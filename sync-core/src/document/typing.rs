@@ -3,8 +3,10 @@
 //! How often a text is committed decides what a document costs: a change per state of a Vietnamese keyboard takes twenty
 //! times the bytes of a change per five syllables, and keeps every letter that was only on its way to another one.
 
+use std::sync::{Arc, PoisonError};
+
 use super::text::{self, BadIndex};
-use super::{EditError, Path};
+use super::{EditError, Path, SharedTextField};
 
 /// How long typing is gathered. All times are microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Typing {
     config: TypingConfig,
     composing: bool,
     pending: Option<Pending>,
+    /// Where what was typed is taken from, if the field has a text of its own.
+    field: Option<SharedTextField>,
 }
 
 /// What was typed: the text when typing began and the text now (NFC).
@@ -70,7 +74,32 @@ impl Typing {
     /// A text field at rest.
     #[must_use]
     pub const fn new(config: TypingConfig) -> Self {
-        Self { config, composing: false, pending: None }
+        Self { config, composing: false, pending: None, field: None }
+    }
+
+    /// The same for a field with a text of its own: only the times are kept here, and what is committed is what the field
+    /// shows by then.
+    #[must_use]
+    pub const fn of_field(config: TypingConfig, field: SharedTextField) -> Self {
+        Self { config, composing: false, pending: None, field: Some(field) }
+    }
+
+    /// Whether it is for this field.
+    #[must_use]
+    pub fn is_of(&self, field: &SharedTextField) -> bool {
+        self.field.as_ref().is_some_and(|own| Arc::ptr_eq(own, field))
+    }
+
+    /// The field, if it has a text of its own.
+    #[must_use]
+    pub const fn field(&self) -> Option<&SharedTextField> {
+        self.field.as_ref()
+    }
+
+    /// Whether nobody holds its field any more, and nothing of it waits.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.pending.is_none() && self.field.as_ref().is_some_and(|field| Arc::strong_count(field) == 1)
     }
 
     /// Takes other times from now on: the device went offline or came back.
@@ -134,6 +163,9 @@ impl Typing {
     /// What there is to commit now, whatever the time. A composition goes on, and what follows is a new change.
     pub fn flush(&mut self) -> Option<PendingText> {
         let Pending { base, text, .. } = self.pending.take()?;
+        if let Some(field) = &self.field {
+            return field.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
         let text = text::nfc(&text).into_owned();
         (text != base).then_some(PendingText { base, text })
     }

@@ -3,7 +3,8 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
 
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{ChangeHash, DocId};
@@ -13,7 +14,10 @@ use dinh_proto::time::{Timestamp, WallTime};
 use super::event::{LinkState, Origin};
 use super::schema::{self, Batch};
 use super::{Event, Now, Replica, ReplicaError, Unsealed};
-use crate::document::{Document, DocumentError, Edit, EditError, LocalChange, Path, Typing, TypingConfig};
+use crate::document::{
+    Document, DocumentError, Edit, EditError, LocalChange, Path, PendingText, SharedTextField, Typing,
+    TypingConfig,
+};
 use crate::gate::rights::Rights;
 use crate::gate::{self, Call, GateError};
 use crate::store::{Store, Table};
@@ -180,13 +184,89 @@ impl<S: Store> Replica<S> {
         composing: bool,
     ) -> Result<(), ReplicaError> {
         self.may_write(doc)?;
-        let stored =
-            self.view(doc, |v| v.text(path))?.ok_or_else(|| EditError::NotFound { path: path.clone() })?;
+        let stored = self.stored_text(doc, path)?;
         let config = self.typing_config();
         let typing = self.typing.entry((*doc, path.clone())).or_insert_with(|| Typing::new(config));
         typing.input(now.mono.0, &stored, text, composing);
         self.typed_at.insert(*doc, now.wall);
         self.handle_typing(now)
+    }
+
+    /// Something was typed in a field with a text of its own, which has it already: it is gathered and committed as in
+    /// [`type_text`](Self::type_text), by what the field shows by then.
+    ///
+    /// # Errors
+    /// As [`type_text`](Self::type_text). What was typed stays in the field.
+    pub fn type_in(
+        &mut self,
+        now: Now,
+        doc: &DocId,
+        path: &Path,
+        field: &SharedTextField,
+        composing: bool,
+    ) -> Result<(), ReplicaError> {
+        self.may_write(doc)?;
+        // Of fields that went away while their keyboard composed.
+        self.typing.retain(|_, typing| !typing.is_abandoned());
+        let key = (*doc, path.clone());
+        if self.typing.get(&key).is_some_and(|typing| !typing.is_of(field)) {
+            // What was typed before in another field of the same text is its own change.
+            self.flush_typing_at(&key, now.wall)?;
+            self.typing.remove(&key);
+        }
+        let stored = self.stored_text(doc, path)?;
+        let shown = field.lock().unwrap_or_else(PoisonError::into_inner).shown().to_owned();
+        let config = self.typing_config();
+        let typing = || Typing::of_field(config, field.clone());
+        let typing = self.typing.entry(key).or_insert_with(typing);
+        typing.input(now.mono.0, &stored, &shown, composing);
+        self.typed_at.insert(*doc, now.wall);
+        self.handle_typing(now)
+    }
+
+    /// Tells a field what the document's text is now.
+    ///
+    /// # Errors
+    /// If there is no text any more: the field keeps what it shows.
+    pub fn tell_field(
+        &mut self,
+        doc: &DocId,
+        path: &Path,
+        field: &SharedTextField,
+    ) -> Result<(), ReplicaError> {
+        let stored = self.stored_text(doc, path)?;
+        field.lock().unwrap_or_else(PoisonError::into_inner).stored(&stored);
+        Ok(())
+    }
+
+    fn stored_text(&mut self, doc: &DocId, path: &Path) -> Result<String, ReplicaError> {
+        Ok(self.view(doc, |v| v.text(path))?.ok_or_else(|| EditError::NotFound { path: path.clone() })?)
+    }
+
+    /// What cannot be written and has a field stays there, and the field is told why: that is no error then.
+    fn commit_typed(
+        &mut self,
+        wall: WallTime,
+        (doc, path): &(DocId, Path),
+        typed: &PendingText,
+        field: Option<&SharedTextField>,
+    ) -> Result<(), ReplicaError> {
+        let written = self.edit_now(wall, doc, None, |e| e.put_typed(path, typed));
+        let Some(field) = field else { return written.map(drop) };
+        let written = written.and_then(|_| self.stored_text(doc, path));
+        let mut field = field.lock().unwrap_or_else(PoisonError::into_inner);
+        match written {
+            Ok(stored) => field.written(&stored),
+            Err(error) => {
+                field.put_back(Arc::new(error.clone()));
+                if let ReplicaError::Store(_) = error {
+                    return Err(error);
+                }
+                tracing::debug!(%doc, %error, "what was typed stays in its field");
+                self.push_event(Event::DocumentReset { doc: *doc });
+            }
+        }
+        Ok(())
     }
 
     /// The keyboard let go of what it composed.
@@ -217,36 +297,72 @@ impl<S: Store> Replica<S> {
         if !keys.is_empty() && self.may_write(doc).is_ok() {
             self.give_own_number(doc)?;
         }
-        for key in keys {
-            let Some(mut typing) = self.typing.remove(&key) else { continue };
-            if let Some(pending) = typing.flush() {
-                self.edit_now(wall, &key.0, None, |e| e.put_typed(&key.1, &pending))?;
-            }
-            if typing.is_composing() {
-                self.typing.insert(key, typing);
-            }
+        keys.iter().try_for_each(|key| self.flush_typing_at(key, wall))
+    }
+
+    fn flush_typing_at(&mut self, key: &(DocId, Path), wall: WallTime) -> Result<(), ReplicaError> {
+        let Some(mut typing) = self.typing.remove(key) else { return Ok(()) };
+        if let Some(typed) = typing.flush() {
+            self.commit_typed(wall, key, &typed, typing.field())?;
+        }
+        if typing.is_composing() {
+            self.typing.insert(key.clone(), typing);
         }
         Ok(())
     }
 
+    /// Goes on with the other documents if one fails, and gives the first reason.
     pub(super) fn flush_all_typing(&mut self, wall: WallTime) -> Result<(), ReplicaError> {
-        let docs: Vec<DocId> = self.typing.keys().map(|(doc, _)| *doc).collect();
-        docs.iter().try_for_each(|doc| self.flush_typing_of(doc, wall))
+        let docs: BTreeSet<DocId> = self.typing.keys().map(|(doc, _)| *doc).collect();
+        let mut flushed = Ok(());
+        for doc in docs {
+            match self.flush_typing_of(&doc, wall) {
+                Err(error @ ReplicaError::Store(_)) => return Err(error),
+                done => flushed = flushed.and(done),
+            }
+        }
+        flushed
     }
 
-    /// The same where nobody waits for an answer: what this device may not write any more is given up, and the app reads
-    /// the document again.
+    /// The same where nobody waits for an answer: what cannot be written and has no field where it stays is given up, and the app
+    /// reads the document again.
     pub(super) fn flush_typing_or_drop(&mut self, doc: &DocId, wall: WallTime) -> Result<(), ReplicaError> {
         match self.flush_typing_of(doc, wall) {
-            Err(error @ (ReplicaError::NotAuthorised(_) | ReplicaError::UnknownDocument(_))) => {
-                tracing::info!(%doc, %error, "what was being typed is given up");
-                self.typing.retain(|(typed_in, _), _| typed_in != doc);
-                self.push_event(Event::DocumentReset { doc: *doc });
+            Ok(()) => Ok(()),
+            // It stays in the buffer, and is tried again.
+            Err(error @ ReplicaError::Unsettled(_)) => {
+                self.tell_fields(doc, &error);
                 Ok(())
             }
-            // It stays in the buffer, and is tried again.
-            Err(ReplicaError::Unsettled(_)) => Ok(()),
-            flushed => flushed,
+            Err(error @ ReplicaError::Store(_)) => Err(error),
+            Err(error) => {
+                self.give_up_typing(doc, &error);
+                Ok(())
+            }
+        }
+    }
+
+    /// What is typed in a document is not written by this device: it stays in its fields, which are told why.
+    pub(super) fn give_up_typing(&mut self, doc: &DocId, error: &ReplicaError) {
+        tracing::info!(%doc, %error, "what was being typed is given up");
+        self.tell_fields(doc, error);
+        self.typing.retain(|(typed_in, _), _| typed_in != doc);
+        self.push_event(Event::DocumentReset { doc: *doc });
+    }
+
+    /// Tells the fields of a document why what is typed in them is not written yet, if they do not know.
+    fn tell_fields(&mut self, doc: &DocId, error: &ReplicaError) {
+        let mut is_news = false;
+        for (_, typing) in self.typing.iter().filter(|((typed_in, _), _)| typed_in == doc) {
+            let Some(field) = typing.field() else { continue };
+            let mut field = field.lock().unwrap_or_else(PoisonError::into_inner);
+            if field.failure().is_none() {
+                field.failed(Arc::new(error.clone()));
+                is_news |= field.failure().is_some();
+            }
+        }
+        if is_news {
+            self.push_event(Event::DocumentReset { doc: *doc });
         }
     }
 
@@ -274,17 +390,19 @@ impl<S: Store> Replica<S> {
                 && let Err(error) = self.give_own_number(&key.0)
             {
                 let ReplicaError::Unsettled(_) = error else { return Err(error) };
+                self.tell_fields(&key.0, &error);
                 self.typing.get_mut(&key).into_iter().for_each(|typing| typing.postpone(now.mono.0));
                 continue;
             }
             let Some(typing) = self.typing.get_mut(&key) else { continue };
             let pending = typing.handle_timeout(now.mono.0);
+            let field = typing.field().cloned();
             if !typing.has_pending() && !typing.is_composing() {
                 self.typing.remove(&key);
             }
             if let Some(pending) = pending {
                 self.seal_at = Some(now.mono + limits::SEAL_AFTER);
-                self.edit_now(now.wall, &key.0, None, |e| e.put_typed(&key.1, &pending))?;
+                self.commit_typed(now.wall, &key, &pending, field.as_ref())?;
             }
         }
         Ok(())

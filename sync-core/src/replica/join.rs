@@ -17,6 +17,19 @@ use crate::store::{Store, Table};
 /// What is kept of a branch whose welcome turned out to be wrong, until the right one comes.
 const FAILED: &[u8] = &[1];
 
+/// How far a device has come into a branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joining {
+    /// It is in it.
+    In,
+    /// It took a welcome code; the records that confirm it are not here yet.
+    Waiting,
+    /// The branch's records do not confirm the welcome code.
+    Failed,
+    /// It is not, or not any more, and waits for nothing.
+    Out,
+}
+
 impl<S: Store> Replica<S> {
     /// The welcome for a device that this branch has admitted: what its screen is to scan.
     ///
@@ -59,6 +72,22 @@ impl<S: Store> Replica<S> {
         }
         batch.commit(&mut self.store)?;
         self.take_parked()
+    }
+
+    /// How far this device has come into a branch.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn joining(&self, branch: &SpaceId) -> Result<Joining, ReplicaError> {
+        if self.expected.contains_key(branch) {
+            return Ok(Joining::Waiting);
+        }
+        let kept = self.store.read(|tx| tx.get(Table::Branches, &branch.0))?;
+        if kept.as_deref() == Some(FAILED) {
+            return Ok(Joining::Failed);
+        }
+        let is_in = self.charters.get(branch).is_some_and(|charter| charter.device(&self.device).is_some());
+        Ok(if is_in { Joining::In } else { Joining::Out })
     }
 
     /// A charter changed: whether this device's certificate is the one that its welcome named, or by which it joined.

@@ -63,6 +63,7 @@ use documents::OpenDocument;
 pub use error::ReplicaError;
 pub use event::{Event, LinkState, Origin, Refuser};
 pub use hall::{HallPeer, HallWay};
+pub use join::Joining;
 pub use link::Ended;
 use link::Link;
 pub use marker::Marker;

@@ -112,13 +112,18 @@ impl<S: Store> Replica<S> {
             if !self.is_protected_document(&doc) {
                 continue;
             }
-            // An error takes one field out.
-            while self.typing.keys().any(|(d, _)| *d == doc) {
-                match self.flush_typing_of(&doc, now.wall) {
-                    Ok(()) => break,
-                    Err(ReplicaError::Store(error)) => return Err(error.into()),
-                    Err(error) => saved = saved.and(Err(error)),
+            // Most errors take one field out; one that takes none would come again for ever.
+            let mut left = usize::MAX;
+            while let Err(error) = self.flush_typing_of(&doc, now.wall) {
+                if let ReplicaError::Store(_) = error {
+                    return Err(error);
                 }
+                let are_left = self.typing.keys().filter(|(typed_in, _)| *typed_in == doc).count();
+                if are_left >= left {
+                    self.give_up_typing(&doc, &error);
+                }
+                left = are_left;
+                saved = saved.and(Err(error));
             }
         }
         saved

@@ -158,12 +158,14 @@ async fn edit(client: &Client, task: &Task, n: u64) -> Result<(), ClientError> {
     if is_typed(n) {
         let field = tokens::field(task.index);
         let path = field.clone();
-        let Some(text) = client.read(doc, move |v| v.text(&path)).await? else {
+        if client.read(doc, move |v| v.text(&path)).await?.is_none() {
             let text = format!("{n} ");
             return client.edit(doc, None, move |e| e.put(&field, Value::text(text))).await.map(|_| ());
-        };
-        client.type_text(doc, field, format!("{text}{n} "), n % 8 == 3).await?;
-        return client.flush_text(doc).await;
+        }
+        let bound = client.bind_text(doc, field).await?;
+        bound.set(&format!("{}{n} ", bound.text()));
+        bound.typed(n % 8 == 3).await?;
+        return bound.flush().await;
     }
     let key = tokens::key(task.index, n);
     client.edit(doc, None, move |e| e.put(&key, Value::Uint(n))).await.map(|_| ())

@@ -8,9 +8,10 @@ use dinh_model::book::{self, Page};
 use dinh_model::branch::{self, Standing};
 use dinh_model::index::Entry;
 use dinh_model::lifecycle::Status;
+use dinh_model::outline;
 use dinh_model::resolution::state::State;
 use dinh_model::resolution::{self, Resolution, SCHEMA};
-use dinh_model::seal::Seal;
+use dinh_model::seal::{self, Seal, Verified};
 use dinh_proto::charter::record::{Role, Writers};
 use dinh_proto::ids::DocId;
 
@@ -41,8 +42,8 @@ fn step(net: &mut Net, doc: &DocId, kind: &str, data: &[(&'static str, &str)]) {
     act(net.p(SECRETARY), NOW, doc, None, |e, me| resolution::step(e, me, kind, data)).unwrap();
 }
 
-/// From the draft to being in force, sealed.
-fn enact(net: &mut Net, standing: &Standing, doc: &DocId, number: &str) -> Seal {
+/// From the draft to its number.
+fn issue(net: &mut Net, doc: &DocId, number: &str) {
     for (kind, data) in [
         ("committee_review", &[][..]),
         ("consulting", &[("heads", "1")]),
@@ -59,10 +60,37 @@ fn enact(net: &mut Net, standing: &Standing, doc: &DocId, number: &str) -> Seal 
     act(net.p(SECRETARY), NOW, doc, None, |e, me| resolution::issue(e, me, number, "2026-12-05")).unwrap();
     let early = format!("{:?}", read(net.p(SECRETARY), doc, Resolution::read).unwrap().may_seal());
     assert_eq!(early, "Ok(())");
+}
+
+/// From the draft to being in force, sealed.
+fn enact(net: &mut Net, standing: &Standing, doc: &DocId, number: &str) -> Seal {
+    issue(net, doc, number);
     let seal = book::seal(net.p(SECRETARY), NOW, &standing.members, doc).unwrap();
     step(net, doc, "in_force", &[]);
     net.tend();
     seal
+}
+
+/// The seal holds heads and the content at them: what is typed between the two would break it for ever.
+#[test]
+fn what_is_being_typed_is_in_the_seal() {
+    let (mut net, standing) = branch();
+    let doc = draft(&mut net, &standing, "2026-12");
+    let (block, _) = act(net.p(SECRETARY), NOW, &doc, None, |e, me| {
+        let section = outline::add_section(e, me, "Điều 1", outline::Put::Last)?;
+        outline::add_block(e, me, &section, "clause", "Làm 200 m đường.", None, outline::Put::Last)
+    })
+    .unwrap();
+    issue(&mut net, &doc, "23");
+    let at = path!["blocks", block, "text"];
+    net.p(SECRETARY).type_text(NOW, &doc, &at, "Làm 250 m đường.", true).unwrap();
+    let seal = book::seal(net.p(SECRETARY), NOW, &standing.members, &doc).unwrap();
+    net.tend();
+    for i in [SECRETARY, DEPUTY] {
+        let verified = net.p(i).document(&doc, |d| seal::verify(d, &seal, &SCHEMA).unwrap()).unwrap();
+        assert_eq!(verified, Verified::Valid, "phone {i}");
+        assert_eq!(net.p(i).view(&doc, |v| v.text(&at)).unwrap().as_deref(), Some("Làm 250 m đường."));
+    }
 }
 
 #[test]

@@ -115,6 +115,25 @@ fn a_draft_is_the_committees_until_a_round_is_opened() {
 }
 
 #[test]
+fn what_is_being_typed_goes_along_with_what_is_copied() {
+    let Drafted { mut net, draft, block, .. } = drafted();
+    let branch = net.branch;
+    step(&mut net, SECRETARY, &draft, "committee_review", &[]);
+    let at = outline::text_of(&block);
+    let typed = format!("Thôn: {ROAD}");
+    net.p(SECRETARY).type_text(NOW, &draft, &at, &typed, true).unwrap();
+    let opened =
+        consultation::open_round(net.p(SECRETARY), NOW, &branch, &draft, &resolution::SCHEMA).unwrap();
+    net.tend();
+    assert_eq!(text(&mut net, MEMBER, &opened.resolution), std::slice::from_ref(&typed));
+    let typed = format!("{typed} Xong.");
+    net.p(SECRETARY).type_text(NOW, &opened.resolution, &at, &typed, true).unwrap();
+    consultation::take_back(net.p(SECRETARY), NOW, &branch, &draft).unwrap();
+    net.tend();
+    assert_eq!(text(&mut net, DEPUTY, &draft), [typed]);
+}
+
+#[test]
 fn what_members_and_reviewers_say_reaches_the_next_round() {
     let Drafted { mut net, standing, draft, section, block } = drafted();
     let branch = net.branch;

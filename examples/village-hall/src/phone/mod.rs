@@ -310,12 +310,14 @@ impl Phone {
         let Some(rest) = speech.text.strip_prefix(shown.as_str()) else {
             return Err(failed("something else stands in the recorder's block"));
         };
+        let field = client.bind_text(id, text_of(&block)).await?;
         for burst in bursts(rest, WORDS_IN_A_BURST) {
             shown.push_str(burst);
-            watch.time(client.type_text(id, text_of(&block), shown.clone(), false)).await?;
+            field.set(&shown);
+            watch.time(field.typed(false)).await?;
             tokio::time::sleep(Duration::from_millis(typing_ms)).await;
         }
-        watch.time(client.flush_text(id)).await?;
+        watch.time(field.flush()).await?;
         Ok(())
     }
 }

@@ -164,6 +164,8 @@ pub fn open_round<S: Store>(
 ) -> Result<Opened, ReplicaError> {
     let standing = branch::standing(replica, branch)?
         .ok_or_else(|| refused("the branch's spaces are not here: connect to the relay first"))?;
+    // What is being typed belongs to what is copied, and to its heads.
+    replica.flush_text(now, draft)?;
     let source = read(replica, draft, Draft::read)?;
     let resolution = match made_from(replica, &standing.members, draft, None)? {
         None => {
@@ -179,6 +181,7 @@ pub fn open_round<S: Store>(
         }
         Some(resolution) => resolution,
     };
+    replica.flush_text(now, &resolution)?;
     // What the branch was shown, and what the draft knows of: more if this was interrupted.
     let shown = read(replica, &resolution, Resolution::read)?;
     let is_opened = shown.round > source.resolution.round
@@ -297,6 +300,8 @@ pub fn take_back<S: Store>(
 ) -> Result<(), ReplicaError> {
     let resolution =
         resolution_of(replica, branch, draft)?.ok_or_else(|| refused("no round of this draft was opened"))?;
+    // What is being typed belongs to what is copied.
+    replica.flush_text(now, &resolution)?;
     let shown = read(replica, &resolution, Draft::read)?;
     let stands = read(replica, draft, Resolution::read)?.life.status;
     match (&shown.resolution.life.status, &stands) {

@@ -6,6 +6,7 @@ use dinh_core::replica::{Now, Replica, ReplicaError};
 use dinh_core::store::Store;
 use dinh_proto::charter::DocumentEntry;
 use dinh_proto::ids::{DocId, SpaceId};
+use serde::Serialize;
 
 use super::{Count, Digest, Month, update};
 use crate::access::{act, read};
@@ -74,11 +75,13 @@ pub fn list<S: Store>(replica: &mut Replica<S>) -> Result<Vec<(SpaceId, Digest)>
     documents.into_iter().map(|(branch, doc)| Ok((branch, read(replica, &doc, Digest::read)?))).collect()
 }
 
-fn state<S: std::fmt::Debug>(status: &Status<S>) -> String {
-    match status {
-        Status::In(state) => format!("{state:?}").to_lowercase(),
-        Status::Disputed(_) => "disputed".to_owned(),
-    }
+/// As snapshots name it.
+fn state<S: Serialize>(status: &Status<S>) -> String {
+    let name = match status {
+        Status::In(state) => serde_json::to_value(state).ok(),
+        Status::Disputed(_) => Some("disputed".into()),
+    };
+    name.as_ref().and_then(|name| name.as_str()).unwrap_or_default().to_owned()
 }
 
 fn number(n: usize) -> u32 {

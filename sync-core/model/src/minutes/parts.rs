@@ -24,7 +24,6 @@ pub struct Item {
     /// What it is about.
     pub title: String,
     /// Who presents it.
-    #[serde(skip)]
     pub presenter: Register<MemberId>,
     /// Where it stands.
     pub order: Register<String>,
@@ -41,6 +40,23 @@ pub struct Guest {
     pub post: String,
     /// Of which body.
     pub body: String,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// In words.
+    pub text: String,
+    /// The vote by which it was, if it was one of these minutes' own.
+    pub vote: Option<String>,
+}
+
+impl Decision {
+    pub(super) fn read(fields: &Fields<'_, '_>, id: String) -> Self {
+        let at = path!["decisions", id];
+        let vote = fields.view().get(&at.join("vote")).and_then(|vote| vote.as_str().map(str::to_owned));
+        Self { text: fields.prose(&at.join("text")), vote }
+    }
 }
 
 /// A document that the meeting had before it.
@@ -62,7 +78,6 @@ pub struct Signature {
     /// As what: `chair`, `recorder`.
     pub role: String,
     /// Who.
-    #[serde(skip)]
     pub by: MemberId,
     /// When, by that device's clock: milliseconds since 1970.
     pub at: i64,

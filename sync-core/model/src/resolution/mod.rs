@@ -174,7 +174,6 @@ pub struct Resolution {
     /// What members propose, oldest first.
     pub suggestions: Vec<Suggestion>,
     /// Which round each member has read.
-    #[serde(skip)]
     pub read: BTreeMap<MemberId, Register<u32>>,
     /// The number that it got.
     pub number: Register<String>,
@@ -369,11 +368,11 @@ pub fn issue(edit: &mut Edit<'_>, me: &mut Me, number: &str, date: &str) -> Resu
 ///
 /// # Errors
 /// [`EditError::Refused`] if it would not count; if this device may not.
-pub fn step(
+pub fn step<'a>(
     edit: &mut Edit<'_>,
     me: &mut Me,
     kind: &str,
-    data: impl IntoIterator<Item = (&'static str, Value)>,
+    data: impl IntoIterator<Item = (&'a str, Value)>,
 ) -> Result<String, EditError> {
     let events = lifecycle::read(&edit.view());
     let numbers = numbers(&edit.view());

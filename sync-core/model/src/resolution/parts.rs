@@ -19,7 +19,6 @@ pub struct Signature {
     /// The post: `BÍ THƯ`.
     pub title: Register<String>,
     /// Who.
-    #[serde(skip)]
     pub signer: Register<MemberId>,
 }
 
