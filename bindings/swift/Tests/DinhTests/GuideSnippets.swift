@@ -131,7 +131,8 @@ private func written(branch: Branch, member: String) async throws {
 private func sought(client: Client) async throws {
     let hits = try await client.search("nhat tri", max: 20)
     for hit in hits {
-        tell(NSString(string: hit.text).substring(with: NSRange(hit.snippet)))
+        guard let snippet = Range(utf16: hit.snippet, in: hit.text) else { continue }
+        tell(String(hit.text[snippet]))
     }
 }
 

@@ -210,6 +210,28 @@ final class LibraryTests: XCTestCase {
         try await client.shutdown()
     }
 
+    func testRangesOfStringsAndOfTheLibrary() async throws {
+        let text = "Đồng ý 👍 e\u{301}n"
+        let emoji = try XCTUnwrap(text.range(of: "👍"))
+        XCTAssertEqual(Range(utf16: emoji, in: text), 7..<9)
+        XCTAssertEqual(Range(utf16: 7..<9, in: text), emoji)
+        XCTAssertEqual(Range(utf16: 0..<text.utf16.count, in: text), text.startIndex..<text.endIndex)
+        for wrong in [7..<8, 8..<9, 0..<99, -1..<2] {
+            XCTAssertNil(Range<String.Index>(utf16: wrong, in: text), "\(wrong)")
+        }
+        // A mark alone is a place in the text, though not a letter of Swift's.
+        XCTAssertEqual(Range<String.Index>(utf16: 11..<12, in: text).map { text.unicodeScalars[$0].count }, 1)
+
+        let scratch = try Scratch()
+        defer { scratch.remove() }
+        let (client, document) = try await scratch.village()
+        try await document.edit { try $0.setText(["text"], text) }
+        try await document.edit { try $0.replace(["text"], emoji, in: text, with: "👍👍") }
+        let found = try await document.get(["text"])
+        XCTAssertEqual(found?.stringValue, "Đồng ý 👍👍 \u{e9}n")
+        try await client.shutdown()
+    }
+
     func testAnEditReadsWhatIsOnAScreen() async throws {
         let scratch = try Scratch()
         defer { scratch.remove() }
