@@ -16,6 +16,7 @@ use dinh_model::{
     votebox,
 };
 
+use super::snapshot::heads_now;
 use super::words::{
     AttendanceMark, BallotChoice, CheckInWay, CommentSeverity, FeedbackKind, Place, TaskStatus, VoteThreshold,
 };
@@ -587,9 +588,7 @@ impl Client {
             if is_as_it_is_now(&command)
                 && let Command::Step { data, .. } = &mut command
             {
-                replica.flush_text(now, &doc)?;
-                let heads = replica.document(&doc, |document| resolution::heads_text(&document.heads()))?;
-                data.insert("heads".to_owned(), heads);
+                data.insert("heads".to_owned(), heads_now(replica, now, &doc)?);
             }
             access::act(replica, now, &doc, None, |edit, me| command.write(edit, me)).map(|(made, _)| made)
         };

@@ -23,6 +23,7 @@ use dinh_model::votebox::{self, Question};
 use dinh_model::{amendment, book, consultation, late, notice};
 
 use super::branch::place;
+use super::snapshot::{heads_now, seal_of};
 use super::words::{VoteMethod, VoteThreshold};
 use super::{Done, refused};
 use crate::client::Client;
@@ -390,11 +391,10 @@ impl Client {
         let (doc, minutes) = (ids::doc(&resolution)?, ids::doc(&minutes)?);
         self.flush_fields_of(&[doc]).await;
         let table = move |replica: &mut Replica<ClientStore>, now| {
-            replica.flush_text(now, &doc)?;
             let open = read(replica, &minutes, Minutes::read)?;
             let found = read(replica, &doc, Resolution::read)?;
             found.may_table(&open).map_err(|not| refused(&not.to_string()))?;
-            let heads = replica.document(&doc, |document| resolution::heads_text(&document.heads()))?;
+            let heads = heads_now(replica, now, &doc)?;
             let data = [("meeting", Value::from(open.meeting.as_str())), ("heads", heads.into())];
             act(replica, now, &doc, None, |edit, me| resolution::step(edit, me, "tabled", data))
         };
@@ -503,10 +503,8 @@ impl Client {
     ) -> Result<Vec<String>> {
         let (doc, threads) = (ids::doc(&doc)?, ids::doc(&threads)?);
         let move_on = move |replica: &mut Replica<ClientStore>, now| {
-            let sealed = read(replica, &doc, |fields| dinh_model::seal::read(fields).get().cloned())?;
-            let sealed = sealed.ok_or_else(|| refused("the document is not sealed"))?;
-            let schema = dinh_model::SCHEMAS.iter().find(|schema| schema.name == sealed.schema);
-            let schema = *schema.ok_or_else(|| ReplicaError::UnknownSchema(sealed.schema.clone()))?;
+            let sealed = seal_of(replica, &doc)?;
+            let (_, schema) = sealed.ok_or_else(|| refused("the document is not sealed"))?;
             let all = late::of(replica, &doc, schema)?;
             let of_change = all.iter().filter(|p| p.change == change && p.became.is_none());
             of_change.map(|p| late::into_feedback(replica, now, &doc, p, &threads)).collect()
@@ -540,11 +538,8 @@ impl Client {
         let doc = doc.as_deref().map(ids::doc).transpose()?;
         self.flush_fields_of(doc.as_slice()).await;
         let note = move |replica: &mut Replica<ClientStore>, now| {
-            let heads_of = |doc: DocId| {
-                replica.flush_text(now, &doc)?;
-                let heads = replica.document(&doc, |document| resolution::heads_text(&document.heads()))?;
-                Ok::<_, ReplicaError>((ids::text(&doc), heads))
-            };
+            let heads_of =
+                |doc: DocId| Ok::<_, ReplicaError>((ids::text(&doc), heads_now(replica, now, &doc)?));
             let used = doc.map(heads_of).transpose()?;
             let used = used.as_ref().map(|(doc, heads)| (doc.as_str(), heads.as_str()));
             let (id, _) = act(replica, now, &minutes, None, |edit, me| {

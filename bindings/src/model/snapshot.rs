@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use dinh_core::client::ClientStore;
 use dinh_core::document::EditError;
+use dinh_core::gate::rights::Schema;
 use dinh_core::proto::ids::{DocId, MemberId};
-use dinh_core::replica::{Replica, ReplicaError};
+use dinh_core::replica::{Now, Replica, ReplicaError};
 use dinh_model::access;
 use dinh_model::attendance::Attendance;
 use dinh_model::check::{self, Warning as Found};
@@ -16,7 +17,7 @@ use dinh_model::field::Fields;
 use dinh_model::index::Index;
 use dinh_model::minutes::Minutes;
 use dinh_model::notice::Notice;
-use dinh_model::resolution::Resolution;
+use dinh_model::resolution::{Resolution, heads_text};
 use dinh_model::review::Review;
 use dinh_model::roster::Roster;
 use dinh_model::task::Task;
@@ -113,11 +114,29 @@ fn of_fields<R: Serialize>(
     json(&access::read(replica, doc, read)?)
 }
 
-fn sealed(replica: &mut Replica<ClientStore>, doc: &DocId) -> Result<Option<Sealed>, ReplicaError> {
+/// The heads of a document as it is now, with what is being typed in it.
+pub(super) fn heads_now(
+    replica: &mut Replica<ClientStore>,
+    now: Now,
+    doc: &DocId,
+) -> Result<String, ReplicaError> {
+    replica.flush_text(now, doc)?;
+    replica.document(doc, |document| heads_text(&document.heads()))
+}
+
+/// A document's seal, and the schema by which it was sealed.
+pub(super) fn seal_of(
+    replica: &mut Replica<ClientStore>,
+    doc: &DocId,
+) -> Result<Option<(seal::Seal, &'static Schema)>, ReplicaError> {
     let Some(found) = access::read(replica, doc, |f| seal::read(f).get().cloned())? else { return Ok(None) };
     let schema = dinh_model::SCHEMAS.iter().find(|schema| schema.name == found.schema);
-    let unknown = || ReplicaError::UnknownSchema(found.schema.clone());
-    let schema = *schema.ok_or_else(unknown)?;
+    let schema = *schema.ok_or_else(|| ReplicaError::UnknownSchema(found.schema.clone()))?;
+    Ok(Some((found, schema)))
+}
+
+fn sealed(replica: &mut Replica<ClientStore>, doc: &DocId) -> Result<Option<Sealed>, ReplicaError> {
+    let Some((found, schema)) = seal_of(replica, doc)? else { return Ok(None) };
     let verified = replica.document(doc, |document| seal::verify(document, &found, schema))??;
     let late = late::of(replica, doc, schema)?;
     Ok(Some(Sealed { hash: found.hash(), verified, late, seal: found }))
