@@ -159,7 +159,7 @@ internal constructor(
     public suspend fun snapshot(): T = read(kind, serializer)
 
     /**
-     * What the document is: now, and after each change, by whomever. Fails if it cannot be read the first time; ends when the client
+     * What the document is: now, and after each change, by whomever. Fails if it is not here the first time; ends when the client
      * is closed. A slow collector misses values in between, never the last one.
      */
     public val snapshots: Flow<Snapshot<T>> =
