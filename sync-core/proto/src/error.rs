@@ -209,6 +209,8 @@ wire_codes! {
         BadHandshake = 8,
         /// The device at the other end is in no branch that this device follows, or was removed from it.
         Stranger = 9,
+        /// The relay's operator has suspended the device. (10 is in no use: the vectors of version 1 refuse it.)
+        Suspended = 11,
     }
 }
 
@@ -237,9 +239,9 @@ wire_codes! {
         Duplicate = 10,
         /// A quota is used up. Later.
         Quota = 11,
-        /// The relay cannot store now. Later.
+        /// The relay cannot store now, or its operator has suspended the space. Later.
         Unavailable = 12,
-        /// The branch is not admitted by this relay's operator. Never.
+        /// The branch is not admitted by this relay's operator (yet). Later.
         NotAdmitted = 13,
     }
 }
@@ -259,17 +261,19 @@ impl RejectCode {
     /// What the sender does about it.
     pub fn fate(self) -> Fate {
         match self {
-            Self::UnknownAuthor | Self::UnknownTarget | Self::Gap | Self::Quota | Self::Unavailable => {
-                Fate::Later
-            }
+            Self::UnknownAuthor
+            | Self::UnknownTarget
+            | Self::Gap
+            | Self::Quota
+            | Self::Unavailable
+            | Self::NotAdmitted => Fate::Later,
             Self::Duplicate => Fate::Settled,
             Self::Malformed
             | Self::TooLarge
             | Self::BadSignature
             | Self::NotAuthorised
             | Self::BadLink
-            | Self::Fork
-            | Self::NotAdmitted => Fate::Never,
+            | Self::Fork => Fate::Never,
         }
     }
 }

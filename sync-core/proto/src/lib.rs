@@ -19,6 +19,7 @@ pub mod join;
 pub mod keys;
 pub mod limits;
 pub mod pack;
+pub mod permit;
 pub mod ranges;
 pub mod session;
 pub mod time;

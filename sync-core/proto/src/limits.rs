@@ -163,6 +163,10 @@ pub const RECONNECT_MIN: Duration = Duration::from_millis(500);
 pub const RECONNECT_MAX: Duration = Duration::from_secs(60);
 /// Pause before a chain that was refused for now is offered again.
 pub const RETRY_LATER: Duration = Duration::from_secs(5);
+/// Pause before anything of a branch or space is offered again of which the relay's operator takes nothing now: a person has to act first.
+pub const RETRY_DECLINED: Duration = Duration::from_secs(60);
+/// How long a suspended device is asked to stay away. An app that comes to the front asks at once.
+pub const SUSPENDED_RETRY: Duration = Duration::from_secs(10 * 60);
 /// Pause before a second reconcile in the same epoch; doubles each time.
 pub const RECONCILE_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
@@ -209,6 +213,9 @@ pub const GREETING_BYTES_MAX: usize = 16 << 20;
 /// [`DEAD_AFTER`], and a phone between two networks would be kept out for that long. More of them gain nothing, because
 /// what a device may send is counted over all of them.
 pub const CONNECTIONS_PER_DEVICE_MAX: usize = 8;
+/// Connections of one address (IPv6: one /64), with those that greeted: a hall has some hundreds behind one address, a mobile network
+/// thousands. A sixteenth of what a relay takes in all, so that nobody at one address takes all of it.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 4_096;
 
 /// WebSocket messages of any kind that one connection may send at once, and again in [`FRAMES_PER`]. It is above what a
 /// device says that receives with 60 MB/s (a `Credit` for each 64 KiB).
@@ -220,6 +227,16 @@ pub const FRAMES_PER: Duration = Duration::from_secs(2);
 pub const MESSAGES_BURST: u64 = 200;
 /// See [`MESSAGES_BURST`]: 50 a second.
 pub const MESSAGES_PER: Duration = Duration::from_secs(4);
+/// Bytes of frames that one device may send at once over all its connections, and again in [`FRAME_BYTES_PER`]. Beyond it the relay
+/// reads its sockets later. What it puts has a far smaller share ([`PUT_BYTES_PER_MINUTE`]); this is for everything else.
+pub const FRAME_BYTES_BURST: u64 = 16 << 20;
+/// See [`FRAME_BYTES_BURST`]: 4 MiB a second.
+pub const FRAME_BYTES_PER: Duration = Duration::from_secs(4);
+/// Items that one device may put at once, and again in [`PUT_ITEMS_PER`]: each costs the relay a signature to check, however small
+/// it is. Beyond it they wait. A device that comes back after weeks has some thousands.
+pub const PUT_ITEMS_BURST: u64 = 10_000;
+/// See [`PUT_ITEMS_BURST`]: 500 a second.
+pub const PUT_ITEMS_PER: Duration = Duration::from_secs(20);
 /// Longest time in which a relay does not read a socket: well below [`KEEPALIVE_AFTER`], so that nobody seems dead.
 pub const READ_PAUSE_MAX: Duration = Duration::from_secs(20);
 

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dinh_proto::error::SessionError;
+use dinh_proto::error::{CloseCode, SessionError};
 use dinh_proto::keys::{DeviceKey, RelayPublic};
+use dinh_proto::permit::Permit;
 use dinh_proto::session::Reconnect;
 use dinh_proto::time::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,6 +33,8 @@ const LAST_FRAMES_MAX: usize = 8;
 const LOOK_AT_CLOCKS: Duration = Duration::from_secs(15);
 /// A connection attempt younger than this is not begun again when the network changes.
 const YOUNG_ATTEMPT: Duration = Duration::from_secs(1);
+/// What people are told whom the operator does not let in.
+const SUSPENDED: &str = "the relay's operator has suspended this device: everything is kept here and tried again later; ask the operator";
 
 /// Where a client keeps everything: one encrypted file.
 pub type ClientStore = EncryptedStore<RedbStore>;
@@ -79,6 +82,7 @@ pub(super) struct Channels {
 struct Opened {
     connection: Box<Connection>,
     relay: RelayPublic,
+    permit: Option<Permit>,
     binding: [u8; 32],
     seed: [u8; 32],
 }
@@ -93,7 +97,7 @@ enum Transport {
 }
 
 enum Progress {
-    Dialled(Dialled),
+    Dialled(Box<Dialled>),
     Io(Io),
 }
 
@@ -101,7 +105,7 @@ impl Transport {
     async fn next(&mut self) -> Progress {
         match self {
             Self::Idle => std::future::pending().await,
-            Self::Dialling { attempt, .. } => Progress::Dialled(attempt.await),
+            Self::Dialling { attempt, .. } => Progress::Dialled(Box::new(attempt.await)),
             Self::Open(connection) => Progress::Io(connection.next().await),
         }
     }
@@ -210,7 +214,7 @@ impl Driver {
                 Turn::Command(Some(Command::Lock(reply))) => return Ok(Leave::Lock(reply)),
                 Turn::Command(Some(Command::Shutdown(reply))) => return Ok(Leave::Close(Some(reply))),
                 Turn::Command(None) => return Ok(Leave::Close(None)),
-                Turn::Progress(Progress::Dialled(result)) => self.handle_dialled(result),
+                Turn::Progress(Progress::Dialled(result)) => self.handle_dialled(*result),
                 Turn::Progress(Progress::Io(io)) => self.handle_io(io)?,
                 Turn::Suspect => self.suspect(),
                 Turn::RelayChanged => self.relay_changed(),
@@ -294,13 +298,13 @@ impl Driver {
         let Some(url) = self.relay.borrow_and_update().clone() else { return };
         tracing::debug!(address = url.address(), "connecting");
         self.replica.handle_connecting();
-        let relay = *url.key();
+        let (relay, permit) = (*url.key(), url.permit().cloned());
         let dialling = connect(url, self.dial.clone());
         let attempt = Box::pin(async move {
             let (socket, binding) = dialling.await?;
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(ConnectError::Randomness)?;
-            Ok(Opened { connection: Box::new(Connection::new(socket)), relay, binding, seed })
+            Ok(Opened { connection: Box::new(Connection::new(socket)), relay, permit, binding, seed })
         });
         self.transport = Transport::Dialling { attempt, since: now };
     }
@@ -308,8 +312,9 @@ impl Driver {
     fn handle_dialled(&mut self, result: Dialled) {
         let now = self.now();
         match result {
-            Ok(Opened { connection, relay, binding, seed }) => {
+            Ok(Opened { connection, relay, permit, binding, seed }) => {
                 self.shared.connections.fetch_add(1, Ordering::Relaxed);
+                self.replica.set_permit(permit);
                 self.replica.handle_connected(now, &relay, binding, seed);
                 self.transport = Transport::Open(connection);
             }
@@ -407,7 +412,11 @@ impl Driver {
         }
         self.reconnect.handle_failure(now, retry_after);
         self.say_goodbye();
-        self.drop_transport(ended.error.to_string());
+        let why = match &ended.error {
+            SessionError::ClosedByPeer { code: CloseCode::Suspended, .. } => SUSPENDED.to_owned(),
+            error => error.to_string(),
+        };
+        self.drop_transport(why);
     }
 
     /// What an ended conversation still has to say is sent while the driver goes on.
@@ -496,7 +505,7 @@ impl Driver {
             received: replica.received,
             protected_locked: replica.protected_locked,
             is_probing: matches!(&self.transport, Transport::Open(open) if open.suspect_until.is_some()),
-            trouble: self.trouble.clone(),
+            trouble: self.trouble.clone().or_else(|| self.replica.declined().map(str::to_owned)),
             failures: self.failures,
             lifecycle: Lifecycle::Open,
         };

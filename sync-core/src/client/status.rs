@@ -20,8 +20,8 @@ pub struct Status {
     /// Whether protected spaces are locked, and the device's second secret is not here; see
     /// [`Client::lock_protected`](super::Client::lock_protected).
     pub protected_locked: bool,
-    /// Why there is no connection, if there should be one: for people who look into it. `None` as soon as one
-    /// works again.
+    /// Why there is no connection, if there should be one, or why the relay takes nothing of a branch although there is one (it
+    /// needs a permit, say): for people who look into it. `None` as soon as it works again.
     pub trouble: Option<String>,
     /// Whether the relay was asked if it is still there and has not answered yet: the connection may be dead.
     pub is_probing: bool,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dinh_proto::keys::RelayPublic;
 use dinh_proto::limits;
+use dinh_proto::permit::{Permit, PermitError};
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
@@ -34,10 +35,14 @@ pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The address of a relay with the key that it must prove: `ws://host:port/dinh/v1#key`, or `wss://` behind a proxy that speaks
 /// TLS. The path may be left out. A relay prints its key when it starts, and `dinh-relay key` prints it at any time.
+///
+/// A relay that takes new branches with a permit only gets it at the end: `…#key.permit`. It is needed by the device that founds a
+/// branch, does no harm elsewhere, and whoever has it may use it: it is not passed on to others with the address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayUrl {
     uri: Uri,
     key: RelayPublic,
+    permit: Option<Permit>,
     host: String,
     port: u16,
     is_tls: bool,
@@ -74,6 +79,12 @@ pub enum BadRelayUrl {
         /// What is wrong.
         reason: &'static str,
     },
+    /// What follows the relay's key is no permit.
+    #[error("what follows the point after the relay's key is not a permit: {source}")]
+    BadPermit {
+        /// Why.
+        source: PermitError,
+    },
     /// This build has no TLS.
     #[error("{url:?} asks for TLS, which this build does not have: build dinh-core with its feature `tls`")]
     NoTls {
@@ -85,7 +96,12 @@ pub enum BadRelayUrl {
 impl RelayUrl {
     /// Reads an address.
     pub fn parse(url: &str) -> Result<Self, BadRelayUrl> {
-        let malformed = |reason: &str| BadRelayUrl::Malformed { url: url.into(), reason: reason.into() };
+        // Errors go to logs, and whoever reads a permit may use it.
+        let shown = match url.split_once('#') {
+            Some((address, key)) => format!("{address}#{}", key.split('.').next().unwrap_or_default()),
+            None => url.to_owned(),
+        };
+        let malformed = |reason: &str| BadRelayUrl::Malformed { url: shown.clone(), reason: reason.into() };
         let (address, key) = match url.trim().split_once('#') {
             Some((address, key)) => (address, Some(key)),
             None => (url.trim(), None),
@@ -94,8 +110,8 @@ impl RelayUrl {
         let is_tls = match uri.scheme_str() {
             Some("ws") => false,
             Some("wss") if cfg!(feature = "tls") => true,
-            Some("wss") => return Err(BadRelayUrl::NoTls { url: url.into() }),
-            _ => return Err(BadRelayUrl::Scheme { url: url.into() }),
+            Some("wss") => return Err(BadRelayUrl::NoTls { url: shown.clone() }),
+            _ => return Err(BadRelayUrl::Scheme { url: shown.clone() }),
         };
         let authority = uri.authority().map_or("", |a| a.as_str());
         let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| malformed("there is no host"))?;
@@ -115,10 +131,16 @@ impl RelayUrl {
         } else {
             uri
         };
-        let no_key = |reason| BadRelayUrl::NoKey { url: url.into(), reason };
+        let no_key = |reason| BadRelayUrl::NoKey { url: shown.clone(), reason };
         let key = key.ok_or_else(|| no_key("there is no #"))?;
+        let (key, permit) = match key.split_once('.') {
+            Some((key, permit)) => (key, Some(permit)),
+            None => (key, None),
+        };
         let key = key.parse().map_err(|_| no_key("what follows # is not a key, or has a mistake"))?;
-        Ok(Self { uri, key, host, port, is_tls })
+        let permit =
+            permit.map(str::parse).transpose().map_err(|source| BadRelayUrl::BadPermit { source })?;
+        Ok(Self { uri, key, permit, host, port, is_tls })
     }
 
     /// The address without the key.
@@ -130,11 +152,17 @@ impl RelayUrl {
     pub fn key(&self) -> &RelayPublic {
         &self.key
     }
+
+    /// The permit to found branches with, if there is one.
+    pub fn permit(&self) -> Option<&Permit> {
+        self.permit.as_ref()
+    }
 }
 
 impl fmt::Display for RelayUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.uri, self.key)
+        write!(f, "{}#{}", self.uri, self.key)?;
+        self.permit.as_ref().map_or(Ok(()), |permit| write!(f, ".{}", permit.body()))
     }
 }
 

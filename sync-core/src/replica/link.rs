@@ -9,6 +9,7 @@ use dinh_proto::error::{CloseCode, SessionError};
 use dinh_proto::ids::{Author, Cursor, ItemId, Seq, SpaceId};
 use dinh_proto::item::SpaceSum;
 use dinh_proto::keys::RelayPublic;
+use dinh_proto::permit::Permit;
 use dinh_proto::ranges::Ranges;
 use dinh_proto::session::{DeviceEvent, DeviceSession};
 use dinh_proto::time::Timestamp;
@@ -68,6 +69,11 @@ pub(super) struct Link {
     /// Items of the outbox that were refused for now, and when they are tried again.
     pub(super) held_back: BTreeSet<ItemId>,
     pub(super) retry_at: Option<Timestamp>,
+    /// Branches and spaces of which the relay's operator takes nothing now: nothing of them is offered until then.
+    pub(super) declined: BTreeSet<SpaceId>,
+    pub(super) declined_until: Option<Timestamp>,
+    /// What the relay said of them.
+    pub(super) declined_why: String,
     /// When what other devices gave is sent, unless their authors have sent it by then.
     carry_at: Option<Timestamp>,
     /// It is sent now.
@@ -101,7 +107,8 @@ impl<S: Store> Replica<S> {
             acked: self.acked_at,
             backfills: self.backfills.values().copied().collect(),
         };
-        let session = DeviceSession::new(&self.key, relay, Binding(binding), seed, hello, now.mono);
+        let mut session = DeviceSession::new(&self.key, relay, Binding(binding), seed, hello, now.mono);
+        session.set_permit(self.permit.as_ref().map(|permit| Bytes::copy_from_slice(permit.bytes())));
         self.link_state = LinkState::Connecting;
         self.link = Some(Link {
             session,
@@ -121,11 +128,24 @@ impl<S: Store> Replica<S> {
             offered: BTreeSet::new(),
             held_back: BTreeSet::new(),
             retry_at: None,
+            declined: BTreeSet::new(),
+            declined_until: None,
+            declined_why: String::new(),
             carry_at: None,
             carries: false,
             head_at_welcome: Seq(0),
             cursor_at_hello: self.cursor.map_or(Seq(0), |c| c.seq),
         });
+    }
+
+    /// The permit that the next connections show to the relay, for branches that are founded there.
+    pub fn set_permit(&mut self, permit: Option<Permit>) {
+        self.permit = permit;
+    }
+
+    /// What the relay says why it takes nothing of a branch or space, if that is so: it is offered again every now and then.
+    pub fn declined(&self) -> Option<&str> {
+        self.link.as_ref().filter(|link| !link.declined_why.is_empty()).map(|link| link.declined_why.as_str())
     }
 
     /// The transport is gone, or no connection could be made.
@@ -163,6 +183,11 @@ impl<S: Store> Replica<S> {
             if link.carry_at.is_some_and(|at| at <= now.mono) {
                 (link.carry_at, link.carries) = (None, true);
             }
+            if link.declined_until.is_some_and(|at| at <= now.mono) {
+                link.declined_until = None;
+                link.declined.clear();
+                link.retry_at = Some(now.mono);
+            }
             if link.retry_at.is_some_and(|at| at <= now.mono) {
                 link.retry_at = None;
                 link.held_back.clear();
@@ -179,7 +204,7 @@ impl<S: Store> Replica<S> {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let link = self.link.as_ref();
         let session = link.and_then(|l| l.session.poll_timeout());
-        let retry = link.and_then(|l| l.retry_at);
+        let retry = link.and_then(|l| l.retry_at.into_iter().chain(l.declined_until).min());
         let tend = self.tend_at.filter(|_| self.link_state == LinkState::Live);
         let carry = link.and_then(|l| l.carry_at);
         let hall = self.hall.values().filter_map(HallLink::poll_timeout).min();
@@ -441,6 +466,10 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn handle_ack(&mut self, id: ItemId, seq: Seq, batch: &mut Batch) {
         if let Some(link) = &mut self.link {
+            if link.declined.is_empty() {
+                // What was declined is offered again, and something of this device is taken.
+                link.declined_why.clear();
+            }
             link.offered.remove(&id);
             link.held_back.remove(&id);
             link.extras_sent.remove(&id);
@@ -497,6 +526,10 @@ impl<S: Store> Replica<S> {
         while link.session.can_put()
             && let Some(extra) = link.extras.pop_front()
         {
+            if is_declined(link, &self.space_branch, &extra.key.chain.space) {
+                link.extras_held_back.push(extra);
+                continue;
+            }
             let Some(item) = self.store.read(|tx| schema::item(tx, &extra.key))? else { continue };
             if link.extras_sent.insert(item.id(), extra).is_none() {
                 link.session.put(item.id(), item.bytes().clone(), extra.bridged);
@@ -512,7 +545,10 @@ impl<S: Store> Replica<S> {
             if !link.session.can_put() {
                 break;
             }
-            if link.offered.contains(&entry.id) || link.held_back.contains(&entry.id) {
+            if link.offered.contains(&entry.id)
+                || link.held_back.contains(&entry.id)
+                || is_declined(link, &self.space_branch, &entry.space)
+            {
                 continue;
             }
             if !link.carries
@@ -545,4 +581,11 @@ impl<S: Store> Replica<S> {
         }
         Ok(())
     }
+}
+
+/// Whether the relay takes nothing of this space now, or of its whole branch.
+fn is_declined(link: &Link, branches: &BTreeMap<SpaceId, SpaceId>, space: &SpaceId) -> bool {
+    !link.declined.is_empty()
+        && (link.declined.contains(space)
+            || branches.get(space).is_some_and(|branch| link.declined.contains(branch)))
 }

@@ -47,6 +47,7 @@ use dinh_proto::ids::{
 };
 use dinh_proto::item::{Item, SpaceSum};
 use dinh_proto::keys::DeviceKey;
+use dinh_proto::permit::Permit;
 use dinh_proto::ranges::Ranges;
 use dinh_proto::time::{Timestamp, WallTime};
 use dinh_proto::wire::Fetch;
@@ -212,6 +213,7 @@ pub struct Replica<S> {
     hold: Option<rewrite::Hold>,
     /// Connections made since the start.
     connections: u64,
+    permit: Option<Permit>,
     parked: BTreeMap<u64, Vec<u8>>,
     /// A charter changed since what is parked was judged.
     parked_is_due: bool,
@@ -328,6 +330,7 @@ impl<S: Store> Replica<S> {
             unsealed: BTreeMap::new(),
             hold: None,
             connections: 0,
+            permit: None,
             parked: BTreeMap::new(),
             parked_is_due: true,
             open: BTreeMap::new(),

@@ -25,6 +25,9 @@ impl<S: Store> Replica<S> {
         code: RejectCode,
         detail: &str,
     ) -> Result<(), ReplicaError> {
+        if matches!(code, RejectCode::NotAdmitted | RejectCode::Unavailable) {
+            self.decline(now, &id, detail);
+        }
         let Some(link) = &mut self.link else { return Ok(()) };
         if let Some(extra) = link.extras_sent.remove(&id)
             && code.fate() == Fate::Later
@@ -57,6 +60,19 @@ impl<S: Store> Replica<S> {
             Fate::Never => self.refused_for_good(order, id, code, detail)?,
         }
         Ok(())
+    }
+
+    /// The relay's operator has to do something first: nothing of this space (of a branch: of all its spaces) is offered for a while.
+    fn decline(&mut self, now: Now, id: &ItemId, detail: &str) {
+        let of_outbox =
+            self.outbox_ids.get(id).and_then(|order| self.outbox.get(order)).map(|entry| entry.space);
+        let Some(link) = &mut self.link else { return };
+        let of_extras = || link.extras_sent.get(id).map(|extra| extra.key.chain.space);
+        if let Some(space) = of_outbox.or_else(of_extras) {
+            link.declined.insert(space);
+            link.declined_until.get_or_insert(now.mono + limits::RETRY_DECLINED);
+            link.declined_why = detail.to_owned();
+        }
     }
 
     /// It is not offered again before something changes.

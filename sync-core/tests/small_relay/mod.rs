@@ -105,6 +105,8 @@ impl SmallRelay {
                 }
                 self.say_caught_up(session);
             }
+            // It hosts whatever comes.
+            RelayEvent::Permit(_) => {}
             RelayEvent::Put { first, items, bytes } => {
                 for (item, number) in items.into_iter().zip(first..) {
                     self.put(session, number, item.bytes);

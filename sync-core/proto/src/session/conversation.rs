@@ -1,9 +1,15 @@
+use std::time::Duration;
+
 use crate::channel::{Channel, write_refusal};
 use crate::error::{CloseCode, PeerMisbehaved, SessionError};
 use crate::keys::DevicePublic;
 use crate::limits;
 use crate::time::Timestamp;
 use crate::wire::{Message, MessageReader, write_message};
+
+/// Room for what waits that is kept while nothing does. A relay has tens of thousands of conversations, and each of them had something
+/// large to say once.
+const OUT_BYTES_KEPT: usize = 1_024;
 
 /// What both ends share: framing, credit, liveness, closing.
 #[derive(Debug)]
@@ -24,6 +30,8 @@ pub(super) struct Conversation {
     ping_sent: bool,
     /// Until when the other side must have greeted.
     greeting_until: Option<Timestamp>,
+    /// Silence after which the other side is gone.
+    dead_after: Duration,
     /// Set once: nothing is sent after what is in `out`, nothing is received.
     ended: Option<SessionError>,
     told_end: bool,
@@ -42,9 +50,16 @@ impl Conversation {
             last_received: now,
             ping_sent: false,
             greeting_until: Some(now + limits::HANDSHAKE_TIMEOUT),
+            dead_after: limits::DEAD_AFTER,
             ended: None,
             told_end: false,
         }
+    }
+
+    /// Other times than the usual ones.
+    pub(super) fn set_patience(&mut self, now: Timestamp, greeting: Duration, silence: Duration) {
+        self.greeting_until = self.greeting_until.map(|_| now + greeting);
+        self.dead_after = silence;
     }
 
     pub(super) fn peer(&self) -> Option<&DevicePublic> {
@@ -224,6 +239,9 @@ impl Conversation {
         let n = self.out.len().min(self.channel.room());
         self.channel.seal(&self.out[..n], buf);
         self.out.drain(..n);
+        if self.out.is_empty() && self.out.capacity() > OUT_BYTES_KEPT {
+            self.out = Vec::new();
+        }
         true
     }
 
@@ -231,7 +249,7 @@ impl Conversation {
         if self.ended.is_some() {
             return None;
         }
-        let wait = if self.ping_sent { limits::DEAD_AFTER } else { limits::KEEPALIVE_AFTER };
+        let wait = if self.ping_sent { self.dead_after } else { limits::KEEPALIVE_AFTER };
         let alive = self.last_received + wait;
         Some(self.greeting_until.map_or(alive, |greeting| greeting.min(alive)))
     }
@@ -241,7 +259,7 @@ impl Conversation {
             return;
         }
         let silent = now - self.last_received;
-        if silent >= limits::DEAD_AFTER || self.greeting_until.is_some_and(|until| until <= now) {
+        if silent >= self.dead_after || self.greeting_until.is_some_and(|until| until <= now) {
             self.fail(SessionError::TimedOut);
         } else if silent >= limits::KEEPALIVE_AFTER && !self.ping_sent {
             self.ping_sent = true;
@@ -257,5 +275,26 @@ impl Conversation {
             self.ping_sent = true;
             self.send(&Message::Ping);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::Binding;
+    use crate::keys::{DeviceKey, RelayKey};
+    use crate::wire::{Put, PutItem};
+
+    #[test]
+    fn the_room_of_something_large_is_given_back_once_it_is_sent() {
+        let (device, relay) = (DeviceKey::from_seed(&[1; 32]), RelayKey::from_seed(&[2; 32]).public());
+        let channel = Channel::device(&device, &relay, Binding([3; 32]), [4; 32]);
+        let mut conversation = Conversation::new(channel, Timestamp(0));
+        let items = vec![PutItem { bridged: false, bytes: vec![5; 40_000].into() }];
+        conversation.send(&Message::Put(Put { items }));
+        assert!(conversation.out.capacity() >= 40_000);
+        assert!(conversation.poll_transmit(&mut Vec::new()));
+        assert_eq!(conversation.queued(), 0);
+        assert!(conversation.out.capacity() <= OUT_BYTES_KEPT);
     }
 }

@@ -68,6 +68,8 @@ pub struct DeviceSession {
     batch: Vec<PutItem>,
     batch_bytes: usize,
     next_put: u64,
+    /// Goes before the first `Put`.
+    permit: Option<Bytes>,
     cursor: Seq,
     epoch: LogEpoch,
     backfills: BTreeSet<SpaceId>,
@@ -97,11 +99,17 @@ impl DeviceSession {
             batch: Vec::new(),
             batch_bytes: 0,
             next_put: 0,
+            permit: None,
             cursor,
             epoch: LogEpoch::default(),
             backfills,
             events: VecDeque::new(),
         }
+    }
+
+    /// A permit to found branches with, which is shown before the first item is offered.
+    pub fn set_permit(&mut self, permit: Option<Bytes>) {
+        self.permit = permit;
     }
 
     /// Bytes of messages that wait for frames.
@@ -148,6 +156,9 @@ impl DeviceSession {
     fn flush_puts(&mut self) {
         if !self.batch.is_empty() && self.conversation.may_send() {
             self.batch_bytes = 0;
+            if let Some(permit) = self.permit.take() {
+                self.conversation.send(&Message::Permit(permit));
+            }
             let items = std::mem::take(&mut self.batch);
             self.conversation.send(&Message::Put(Put { items }));
         }
@@ -263,6 +274,7 @@ impl DeviceSession {
                 | Message::Credit(_)
                 | Message::Ping
                 | Message::Pong
+                | Message::Permit(_)
                 | Message::Close { .. } => out_of_turn,
             },
         }

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -38,6 +39,8 @@ pub enum RelayEvent {
     Fetch(Fetch),
     /// Spaces whose `Have` the device asks for; none means all.
     Reconcile(Vec<SpaceId>),
+    /// A permit to found a branch, as it came.
+    Permit(Bytes),
     /// Presence to pass on.
     Ephemeral(Ephemeral),
     /// The conversation is over.
@@ -66,6 +69,11 @@ impl RelaySession {
             acks: Vec::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// Other times than the usual ones: in which the device must have greeted, and of silence after which it is gone.
+    pub fn set_patience(&mut self, now: Timestamp, greeting: Duration, silence: Duration) {
+        self.conversation.set_patience(now, greeting, silence);
     }
 
     /// Bytes of messages that wait for frames.
@@ -113,7 +121,8 @@ impl RelaySession {
         self.acks.push((number, seq));
     }
 
-    fn flush_acks(&mut self) {
+    /// Makes a message of the acks so far: what is sent from now on comes after them.
+    pub fn flush_acks(&mut self) {
         let mut puts = std::mem::take(&mut self.acks);
         puts.sort_unstable();
         for puts in puts.chunks(limits::PUTS_UNANSWERED_MAX) {
@@ -188,6 +197,7 @@ impl RelaySession {
             Message::Fetch(fetch) => RelayEvent::Fetch(fetch),
             Message::Reconcile(spaces) => RelayEvent::Reconcile(spaces),
             Message::Ephemeral(message) => RelayEvent::Ephemeral(message),
+            Message::Permit(permit) => RelayEvent::Permit(permit),
             Message::Hello(_)
             | Message::Welcome(_)
             | Message::Items(_)

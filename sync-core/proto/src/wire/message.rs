@@ -5,6 +5,7 @@ use crate::error::{CloseCode, InvalidMessage, RejectCode};
 use crate::ids::{Author, Cursor, DeviceId, ItemId, LogEpoch, Seq, SessionId, SpaceId};
 use crate::item::{ITEM_OVERHEAD_BYTES, SpaceSum};
 use crate::limits;
+use crate::permit::PERMIT_BYTES_MAX;
 use crate::ranges::Ranges;
 
 /// Everything one side can say to the other.
@@ -40,6 +41,8 @@ pub enum Message {
     Ping,
     /// Both: yes.
     Pong,
+    /// D→R: a permit to found a branch, before the `Put` of its first record. Who does not know it skips it.
+    Permit(Bytes),
     /// Both: the last message.
     Close {
         /// Why.
@@ -294,6 +297,10 @@ impl Message {
                 out.put_u8(16);
                 put_close(out, *code, *retry_after_ms, detail);
             }
+            Self::Permit(permit) => {
+                out.put_u8(0x81);
+                out.put_blob(permit);
+            }
         }
     }
 
@@ -371,6 +378,7 @@ impl Message {
                 let (code, retry_after_ms, detail) = get_close(&mut r)?;
                 Self::Close { code, retry_after_ms, detail }
             }
+            0x81 => Self::Permit(shared(body, r.blob(PERMIT_BYTES_MAX, "permit")?)),
             _ => return Ok(None),
         };
         r.finish("message")?;
@@ -401,6 +409,7 @@ impl Message {
             Self::Ping => "Ping",
             Self::Pong => "Pong",
             Self::Close { .. } => "Close",
+            Self::Permit(_) => "Permit",
         }
     }
 }

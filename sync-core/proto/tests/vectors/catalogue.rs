@@ -114,6 +114,7 @@ pub(crate) fn catalogue(stored: impl Fn(&str) -> Option<Vec<u8>>) -> Catalogue {
     sealed::keys(&mut c);
     let items = items(&mut c, &stored);
     sealed::codes(&mut c);
+    sealed::permits(&mut c);
     messages(&mut c, &items);
     frames(&mut c);
     c
@@ -416,6 +417,12 @@ fn messages(c: &mut Catalogue, items: &[Item]) {
                 detail: "maintenance".to_owned(),
             },
         ),
+        (
+            "close-suspended",
+            Message::Close { code: CloseCode::Suspended, retry_after_ms: 600_000, detail: String::new() },
+        ),
+        ("permit", Message::Permit(c.get("permit").bytes.clone().into())),
+        ("reject-not-admitted", reject(RejectCode::NotAdmitted, items[0].id(), 0, "xin giấy phép")),
     ];
     for (name, message) in all {
         let mut bytes = Vec::new();

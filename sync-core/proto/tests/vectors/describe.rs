@@ -12,6 +12,7 @@ use dinh_proto::ids::{ActorId, ChangeHash, DeviceId, DocId, SessionId};
 use dinh_proto::item::{Draft, Item, Kind, Place, RawItem};
 use dinh_proto::keys::{DeviceKey, DevicePublic, RelayKey, RelayPublic, SignKey};
 use dinh_proto::pack::{PackContext, PackLimits, RawChange, pack_in, unpack_in};
+use dinh_proto::permit::{Permit, PermitError};
 use dinh_proto::ranges::Ranges;
 use dinh_proto::wire::{ChainSet, Fetch, Message, MessageReader, Scope, write_message};
 use serde_json::{Map, Value, json};
@@ -100,6 +101,7 @@ pub(crate) fn describe(kind: &str, bytes: &[u8], with: &Map<String, Value>) -> R
             ]);
             Ok((found, None))
         }
+        "permit" => permit(bytes),
         "refusal" => refusal(bytes),
         "device-frame" | "relay-frame" => frame(kind == "device-frame", bytes, with),
         other => {
@@ -465,6 +467,7 @@ fn message_json(message: &Message) -> Map<String, Value> {
             ("payload", json!(hex::write(&m.payload))),
         ]),
         Message::Credit(bytes) => fields([("bytes", json!(bytes))]),
+        Message::Permit(permit) => fields([("permit", json!(hex::write(permit)))]),
         Message::Ping | Message::Pong => Map::new(),
         Message::Close { code, retry_after_ms, detail } => fields([
             ("code", json!(code.name())),
@@ -509,6 +512,42 @@ fn frame(from_device: bool, bytes: &[u8], with: &Map<String, Value>) -> Result<D
     let mut again = Vec::new();
     from.seal(&plain, &mut again);
     Ok((found, Some(again)))
+}
+
+fn permit(bytes: &[u8]) -> Result<Described, Refused> {
+    let permit = Permit::from_bytes(bytes)?;
+    let terms = permit.terms();
+    let limits = terms.limits;
+    let found = fields([
+        ("id", json!(terms.id.to_string())),
+        ("operator", json!(permit.operator().to_string())),
+        ("relay", json!(terms.relay.map(|key| key.to_string()))),
+        ("branches", json!(terms.branches)),
+        ("branch", json!(terms.branch.map(|id| id.to_string()))),
+        ("device", json!(terms.device.map(|id| id.to_string()))),
+        ("expires_ms", json!(terms.expires.map(|at| at.0))),
+        ("document_bytes", json!(limits.document_bytes)),
+        ("space_bytes", json!(limits.space_bytes)),
+        ("documents", json!(limits.documents)),
+        ("charter_bytes", json!(limits.charter_bytes)),
+        ("text", json!(permit.text())),
+    ]);
+    let operator = SignKey::from_seed(&sealed::OPERATOR);
+    let again = Permit::issue(&operator, *terms).expect("what was read can be signed");
+    Ok((found, Some(again.bytes().to_vec())))
+}
+
+impl From<PermitError> for Refused {
+    fn from(e: PermitError) -> Self {
+        let code = match e {
+            PermitError::NotAPermit => "NotAPermit",
+            PermitError::Newer => "Newer",
+            PermitError::Forged => "Forged",
+            PermitError::Invalid(_) => "Invalid",
+            other => panic!("not an error of bytes: {other}"),
+        };
+        Self { code, why: format!("{e:?}") }
+    }
 }
 
 /// A refusal in the clear, as any device reads it that has not opened its channel.

@@ -247,6 +247,9 @@ fn messages(c: &mut Catalogue) {
     presence.extend([0; 32]);
     presence.put_blob(&[0; 4_097]);
     add("presence-limit", invalid, "presence of 4,097 bytes", framed(&presence));
+    let mut permit = vec![0x81];
+    permit.put_blob(&[0; 257]);
+    add("permit-limit", invalid, "a permit of 257 bytes", framed(&permit));
     add("partial", "", "a message that is not whole yet: wait", vec![5, 14]);
 
     let mut add = |name, code, about, bytes| c.refuse("ranges-some", name, code, about, bytes);

@@ -6,7 +6,9 @@ use dinh_proto::crypto::{CryptoError, SealedKey, SpaceKey, Wrap, WrapContext, se
 use dinh_proto::ids::{ChangeHash, DeviceId, DocId, EpochId, ItemId, SpaceId};
 use dinh_proto::item::{Draft, Item, Kind};
 use dinh_proto::join::{Code, JoinError, RootKey, Welcome};
-use dinh_proto::keys::{DeviceKey, DevicePublic, RelayKey};
+use dinh_proto::keys::{DeviceKey, DevicePublic, RelayKey, SignKey};
+use dinh_proto::permit::{BranchLimits, Permit, PermitId, PermitTerms};
+use dinh_proto::time::WallTime;
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{Catalogue, MEMBER, RELAY, ROOT_SEED, SPACE};
@@ -18,6 +20,8 @@ pub(crate) const SPACE_KEY: [u8; 32] = [0x51; 32];
 const NEWER_KEY: [u8; 32] = [0x52; 32];
 const BRANCH: SpaceId = SpaceId([0x21; 16]);
 const SEED: [u8; 32] = [0x61; 32];
+/// The operator's, who signs permits.
+pub(crate) const OPERATOR: [u8; 32] = [0x71; 32];
 pub(crate) const NONCE: [u8; 24] = [0x62; 24];
 const PLACE: WrapContext = WrapContext { branch: BRANCH, space: SPACE };
 
@@ -134,6 +138,40 @@ pub(crate) fn codes(c: &mut Catalogue) {
     }
 }
 
+/// Permits, with as little and as much in them as there may be.
+pub(crate) fn permits(c: &mut Catalogue) {
+    let little = PermitTerms {
+        id: PermitId([0x72; 16]),
+        relay: None,
+        branches: 300,
+        branch: None,
+        device: None,
+        expires: None,
+        limits: BranchLimits::default(),
+    };
+    let much = PermitTerms {
+        id: PermitId([0x73; 16]),
+        relay: Some(RelayKey::from_seed(&RELAY).public()),
+        branches: 1,
+        branch: Some(BRANCH),
+        device: Some(DeviceKey::from_seed(&MEMBER).public().id()),
+        expires: Some(WallTime(1_800_000_000_000)),
+        limits: BranchLimits {
+            document_bytes: Some(8 << 20),
+            space_bytes: Some(100 << 20),
+            documents: Some(5_000),
+            charter_bytes: Some(1 << 20),
+        },
+    };
+    for (name, about, terms) in [
+        ("permit", "a permit for any relay that trusts its operator", little),
+        ("permit-bound", "a permit that is bound to everything, with every limit", much),
+    ] {
+        let permit = Permit::issue(&SignKey::from_seed(&OPERATOR), terms).expect("good terms");
+        c.accept(name, "permit", about, json!({ "seed": text(&OPERATOR) }), permit.bytes());
+    }
+}
+
 /// What must be refused of them.
 pub(crate) fn refused(c: &mut Catalogue) {
     let changed = |c: &Catalogue, name: &str, at: usize| {
@@ -159,10 +197,32 @@ pub(crate) fn refused(c: &mut Catalogue) {
         ("code-join", "nothing", "NotACode", "another beginning", 0),
         ("code-join", "kind", "Newer", "a kind that is not known", 2),
         ("code-welcome", "url", "Invalid", "an address of another scheme", 85),
+        ("permit", "signature", "Forged", "a bit of the signature", LAST),
+        ("permit", "id", "Forged", "a bit of the id", 40),
+        ("permit", "nothing", "NotAPermit", "another beginning", 0),
+        ("permit", "version", "Newer", "a version that is not known", 3),
     ] {
         let bytes = changed(c, like, at);
         c.refuse(like, name, code, about, bytes);
     }
+    // Signed well, but with what may not stand there.
+    let signed = |bytes: &[u8], at: usize, value: u8| {
+        let mut bytes = bytes[..bytes.len() - 64].to_vec();
+        bytes[at] = value;
+        let signature = SignKey::from_seed(&OPERATOR).sign(b"dinh/per1\0", &bytes);
+        [&bytes[..], &signature].concat()
+    };
+    // Before the signature: flag of the relay, branches in two bytes, flags of branch and device, expires, limits.
+    for (name, about, at, value) in [
+        ("flag", "a flag that is 2", 52, 2),
+        ("branches", "10,028 branches", 54, 78),
+        ("limits", "a limit that is not known", 58, 16),
+    ] {
+        let bytes = signed(&c.get("permit").bytes, at, value);
+        c.refuse("permit", name, "Invalid", about, bytes);
+    }
+    let longer = [&c.get("permit").bytes[..], &[0]].concat();
+    c.refuse("permit", "trailing", "Invalid", "a byte follows", longer);
     let longer = [&c.get("code-root").bytes[..], &[0]].concat();
     c.refuse("code-root", "trailing", "Invalid", "a byte follows", longer);
     // Well sealed, but another key: whoever does it hands different devices different keys.
