@@ -11,23 +11,32 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::Seq;
+use dinh_proto::ids::{DeviceId, Seq, SpaceId};
 use dinh_proto::item::{ITEM_OVERHEAD_BYTES, RawItem};
-use dinh_proto::keys::DevicePublic;
+use dinh_proto::keys::{DevicePublic, SignKey};
 use dinh_proto::time::{Timestamp, WallTime};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::hub::{Effect, Hub, HubStats, PeerId};
+use crate::desk::{self, Done, NotKept, Wish, WishError};
+use crate::disk;
+use crate::hub::memory::LOADS_MAX;
+use crate::hub::{
+    ConnectionRow, DeviceRow, DeviceView, Effect, Hub, HubConfig, HubStats, Loaded, PeerId, PolicyView,
+    SpaceDetail, SpaceView,
+};
 use crate::log::writer::{Commit, Job, Refused};
 use crate::log::{LogError, RedbLog, Writer};
 use crate::metrics::{Gauges, Metrics};
+use crate::observer::Observer;
 use crate::pool::Pool;
+use crate::process::Process;
+use crate::request_id::Caller;
 
 /// Bytes being verified or stored above which sockets are not read.
 const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
@@ -49,14 +58,46 @@ pub(crate) struct Driver {
     timer: Notify,
     in_flight: AtomicUsize,
     room_made: Notify,
-    failure: watch::Sender<Option<String>>,
-    metrics: Metrics,
+    failure: watch::Sender<Option<Failure>>,
+    metrics: Arc<Metrics>,
+    observer: Arc<Observer>,
+    storage: Mutex<Storage>,
+}
+
+/// Why a driver can go on no longer.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) why: String,
+    /// Its volume was full: another driver may go on as soon as there is room.
+    pub(crate) is_cured_by_room: bool,
+}
+
+/// The driver, for those who outlive it. There is none while the log of a disk that was full is opened again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Current(Arc<Mutex<Option<Arc<Driver>>>>);
+
+impl Current {
+    pub(crate) fn get(&self) -> Option<Arc<Driver>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, driver: Option<Arc<Driver>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = driver;
+    }
+}
+
+/// What was seen of the volume last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Storage {
+    /// `None` if it cannot be known.
+    free: Option<u64>,
+    read_only: bool,
 }
 
 #[derive(Debug)]
 struct State {
     hub: Hub,
-    peers: BTreeMap<PeerId, Arc<Signals>>,
+    peers: BTreeMap<PeerId, (Arc<Signals>, Caller)>,
     last_peer: u64,
     /// When the timer task will call, as far as it was told.
     armed: Option<Timestamp>,
@@ -89,8 +130,8 @@ impl Signals {
 pub(crate) struct Heard {
     /// How long the socket should not be read.
     pub(crate) pause: Duration,
-    /// It is known which device this is.
-    pub(crate) has_greeted: bool,
+    /// Which device this is, once it is known.
+    pub(crate) device: Option<DeviceId>,
 }
 
 #[derive(Debug)]
@@ -100,20 +141,26 @@ struct Verify {
     bytes: usize,
 }
 
+/// Something to read from the log.
 #[derive(Debug)]
-struct Read {
-    token: u64,
-    seqs: Vec<Seq>,
+enum Read {
+    Items { token: u64, seqs: Vec<Seq> },
+    Space { token: u64, space: SpaceId },
 }
 
 impl Driver {
     /// Starts the threads. `connections_max` bounds what may wait for them: the hub asks for one verification and
-    /// one read of a connection at a time.
-    pub(crate) fn start(hub: Hub, log: Arc<RedbLog>, connections_max: usize) -> Arc<Self> {
+    /// one read of a connection at a time, and for few spaces.
+    pub(crate) fn start(
+        hub: Hub,
+        log: Arc<RedbLog>,
+        connections_max: usize,
+        observer: Arc<Observer>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|weak: &Weak<Self>| {
             let on_commit = with(weak, Self::committed);
-            let on_stop = with(weak, |driver, ()| driver.writer_stopped());
-            let writer = Writer::start(log.clone(), Box::new(on_commit), Box::new(move || on_stop(())));
+            let on_stop = with(weak, Self::writer_stopped);
+            let writer = Writer::start(log.clone(), Box::new(on_commit), Box::new(on_stop));
             let panicked = || with(weak, |driver, ()| driver.fail("a worker thread panicked"));
             let cores = std::thread::available_parallelism().map_or(2, usize::from);
             Self {
@@ -124,7 +171,7 @@ impl Driver {
                 reader: Pool::start(
                     "log-read",
                     READ_THREADS,
-                    connections_max,
+                    connections_max.saturating_add(LOADS_MAX),
                     with(weak, Self::read),
                     panicked(),
                 ),
@@ -133,13 +180,47 @@ impl Driver {
                 in_flight: AtomicUsize::new(0),
                 room_made: Notify::new(),
                 failure: watch::Sender::new(None),
-                metrics: Metrics::new(),
+                metrics: observer.metrics().clone(),
+                observer,
+                storage: Mutex::default(),
             }
         })
     }
 
+    /// So much room is left, and that is to be: the hub stores nothing while it is not.
+    pub(crate) fn room_left(&self, free: Option<u64>, reserve: u64) {
+        let was = self.storage();
+        // What is not known keeps nobody from writing.
+        let read_only = free.is_some_and(|free| disk::is_short(free, reserve, was.read_only));
+        *self.storage.lock().unwrap_or_else(PoisonError::into_inner) = Storage { free, read_only };
+        if read_only == was.read_only {
+            return;
+        }
+        let Some(mut state) = self.lock() else { return };
+        state.hub.set_read_only(read_only);
+        if read_only {
+            tracing::error!(
+                free,
+                reserve,
+                "the volume of the data directory is nearly full: nothing is stored until there is room, devices keep what they write; \
+                 free some space"
+            );
+        } else {
+            tracing::info!(free, reserve, "there is room again: items are stored");
+        }
+    }
+
+    fn storage(&self) -> Storage {
+        *self.storage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A new connection, or `None` if the relay is stopping. `seed` as for [`Hub::handle_connected`].
-    pub(crate) fn connect(&self, binding: [u8; 32], seed: [u8; 32]) -> Option<(PeerId, Arc<Signals>)> {
+    pub(crate) fn connect(
+        &self,
+        binding: [u8; 32],
+        seed: [u8; 32],
+        caller: Caller,
+    ) -> Option<(PeerId, Arc<Signals>)> {
         let mut state = self.lock()?;
         if state.stopping {
             return None;
@@ -147,9 +228,72 @@ impl Driver {
         state.last_peer += 1;
         let peer = PeerId(state.last_peer);
         let signals = Arc::new(Signals::default());
-        state.peers.insert(peer, signals.clone());
+        state.peers.insert(peer, (signals.clone(), caller));
         self.call(&mut state, |hub, now| hub.handle_connected(now, peer, binding, seed));
         Some((peer, signals))
+    }
+
+    /// The log, to read from.
+    pub(crate) fn log(&self) -> &RedbLog {
+        &self.log
+    }
+
+    /// Other limits from now on.
+    pub(crate) fn reconfigure(&self, config: HubConfig) {
+        let Some(mut state) = self.lock() else { return };
+        state.hub.reconfigure(config);
+    }
+
+    /// Does what the operator wishes; it holds at once, and is durable when this returns. `key` signs permits.
+    ///
+    /// # Errors
+    /// See [`WishError`]. If it is `NotKept`, nothing is known about the decision.
+    pub(crate) async fn decide(&self, key: &SignKey, wish: &Wish) -> Result<Done, WishError> {
+        let (result, kept) = {
+            let mut state = self.lock().ok_or(NotKept)?;
+            (self.call(&mut state, |hub, now| desk::apply(hub, now, key, wish))?, self.writer.remembered())
+        };
+        match kept.await {
+            Ok(Ok(())) => Ok(result),
+            Ok(Err(error)) => {
+                self.log_failed(&error);
+                Err(NotKept.into())
+            }
+            Err(_stopped) => Err(NotKept.into()),
+        }
+    }
+
+    /// What is known of devices.
+    pub(crate) fn devices(&self) -> Vec<DeviceView> {
+        self.device_views(None)
+    }
+
+    /// What is known of one device.
+    pub(crate) async fn device(&self, device: &DeviceId) -> Option<DeviceView> {
+        let cold = self.lock()?.hub.cold_branches(device);
+        for branch in cold {
+            // As it is counted among those that may have the device, if it cannot be read.
+            if let Some(loaded) = self.load(branch).await {
+                let mut state = self.lock()?;
+                self.call(&mut state, |hub, now| hub.offer(now, branch, loaded));
+            }
+        }
+        self.device_views(Some(device)).pop()
+    }
+
+    fn device_views(&self, one: Option<&DeviceId>) -> Vec<DeviceView> {
+        let Some(mut state) = self.lock() else { return Vec::new() };
+        let mut views = self.call(&mut state, |hub, now| hub.device_views(now, one));
+        for connection in views.iter_mut().flat_map(|view| &mut view.connections) {
+            let caller = state.peers.get(&PeerId(connection.connection)).map(|(_, caller)| caller);
+            connection.address = caller.map(|caller| caller.address.to_string());
+        }
+        views
+    }
+
+    /// What the operator has decided.
+    pub(crate) fn policy(&self) -> Option<PolicyView> {
+        self.lock().map(|state| state.hub.policy_view())
     }
 
     /// The connection is gone.
@@ -159,12 +303,12 @@ impl Driver {
         self.call(&mut state, |hub, now| hub.handle_disconnected(now, peer));
     }
 
-    /// A frame came. Wait for [`room`](Self::room) first.
-    pub(crate) fn frame(&self, peer: PeerId, frame: Bytes) -> Heard {
+    /// A frame came, at `arrived`. Wait for [`room`](Self::room) first.
+    pub(crate) fn frame(&self, peer: PeerId, arrived: Timestamp, frame: Bytes) -> Heard {
         let Some(mut state) = self.lock() else { return Heard::default() };
         self.call(&mut state, |hub, now| {
-            hub.handle_frame(now, peer, frame);
-            Heard { pause: hub.reads_again_at(peer) - now, has_greeted: hub.has_greeted(peer) }
+            hub.handle_held_frame(now, arrived, peer, frame);
+            Heard { pause: hub.reads_again_at(peer) - now, device: hub.device_of(peer) }
         })
     }
 
@@ -256,20 +400,105 @@ impl Driver {
     }
 
     /// Why the relay can go on no longer, once that is so.
-    pub(crate) fn failure(&self) -> watch::Receiver<Option<String>> {
+    pub(crate) fn failure(&self) -> watch::Receiver<Option<Failure>> {
         self.failure.subscribe()
     }
 
-    /// What the driver measures.
+    /// What is counted.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// The page for Prometheus.
+    /// What is counted and told of connections.
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    /// Whether nothing is stored for want of room.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.storage().read_only
+    }
+
+    /// Why no device is served now, if that is so.
+    pub(crate) fn unready(&self) -> Option<String> {
+        if let Some(failure) = self.failure.borrow().as_ref() {
+            return Some(failure.why.clone());
+        }
+        match self.lock() {
+            Some(state) if state.stopping => Some("the relay is stopping".to_owned()),
+            Some(_) => None,
+            None => Some("the hub panicked".to_owned()),
+        }
+    }
+
+    /// A backup of everything up to `seq` was finished at `at`.
+    pub(crate) fn note_backup(&self, at: WallTime, seq: Seq) {
+        self.metrics.backed_up(at, seq);
+    }
+
+    /// What the hub counts.
+    pub(crate) fn stats(&self) -> HubStats {
+        self.lock().map_or_else(HubStats::default, |state| state.hub.stats())
+    }
+
+    /// What else is measured now.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let Storage { free: storage_free_bytes, read_only } = self.storage();
+        Gauges {
+            unindexed: self.log.unindexed(),
+            in_flight_bytes: self.in_flight.load(Ordering::Relaxed) as u64,
+            storage_free_bytes,
+            read_only,
+            process: Process::read(),
+        }
+    }
+
+    /// The page for Prometheus, without anything about one space.
     pub(crate) fn render_metrics(&self) -> String {
-        let stats = self.lock().map_or_else(HubStats::default, |state| state.hub.stats());
-        let in_flight_bytes = self.in_flight.load(Ordering::Relaxed) as u64;
-        self.metrics.render(&stats, &Gauges { unindexed: self.log.unindexed(), in_flight_bytes })
+        self.metrics.render(&self.stats(), &self.gauges())
+    }
+
+    /// Connections by number, the first `limit` after `after`, with who is at the other end.
+    pub(crate) fn connections(&self, after: Option<PeerId>, limit: usize) -> Vec<(ConnectionRow, Caller)> {
+        let Some(state) = self.lock() else { return Vec::new() };
+        let views = state.hub.connections(after, limit).into_iter();
+        views.filter_map(|view| Some((state.peers.get(&view.peer)?.1, view))).map(|(c, v)| (v, c)).collect()
+    }
+
+    /// Spaces by name, the first `limit` after `after`.
+    pub(crate) fn spaces(&self, after: Option<SpaceId>, limit: usize) -> Vec<SpaceView> {
+        self.lock().map_or_else(Vec::new, |state| state.hub.spaces(after, limit))
+    }
+
+    /// One space, which is read for that if it is not in memory.
+    pub(crate) async fn space(&self, id: SpaceId) -> Option<SpaceDetail> {
+        let is_cold = self.lock()?.hub.is_cold(&id);
+        let loaded = if is_cold { self.load(id).await } else { None };
+        let mut state = self.lock()?;
+        self.call(&mut state, |hub, now| {
+            if let Some(loaded) = loaded {
+                hub.offer(now, id, loaded);
+            }
+            hub.space(id)
+        })
+    }
+
+    /// Reads a space that somebody looks at.
+    async fn load(&self, space: SpaceId) -> Option<Loaded> {
+        let log = self.log.clone();
+        let read = move || log.space(space).map(|stored| Loaded::new(space, stored));
+        match tokio::task::spawn_blocking(read).await.ok()? {
+            Ok(loaded) => Some(loaded),
+            Err(error) => {
+                tracing::error!(%error, %space, "reading from the log failed");
+                None
+            }
+        }
+    }
+
+    /// Devices by name, the first `limit` after `after`.
+    pub(crate) fn device_rows(&self, after: Option<DeviceId>, limit: usize) -> Vec<DeviceRow> {
+        self.lock().map_or_else(Vec::new, |state| state.hub.device_rows(after, limit))
     }
 
     /// `None` after a panic inside the hub: its state is worth nothing then, and the process ends.
@@ -284,11 +513,19 @@ impl Driver {
     }
 
     fn fail(&self, why: impl Into<String>) {
+        self.fail_with(Failure { why: why.into(), is_cured_by_room: false });
+    }
+
+    fn fail_with(&self, why: Failure) {
         self.failure.send_if_modified(|failure| {
             let is_first = failure.is_none();
-            failure.get_or_insert_with(|| why.into());
+            failure.get_or_insert(why);
             is_first
         });
+    }
+
+    fn log_failed(&self, error: &LogError) {
+        self.fail_with(Failure { why: error.to_string(), is_cured_by_room: error.is_cured_by_room() });
     }
 
     /// Calls the hub, does what it then asks for, and sees to the timer.
@@ -326,18 +563,29 @@ impl Driver {
                 state.overflow.push_back(Job { token, items });
                 self.hand_over(state);
             }
+            Effect::Remember { rows } => {
+                // A relay that stops appends nothing either: what follows from the decision is not acknowledged.
+                if !self.writer.remember(rows) {
+                    tracing::warn!("the relay stops: what was decided last is not kept");
+                }
+            }
             Effect::Read { token, seqs } => {
-                if self.reader.submit(Read { token, seqs }).is_err() {
+                if self.reader.submit(Read::Items { token, seqs }).is_err() {
                     state.hub.handle_read(now, token, Err(()));
                 }
             }
+            Effect::Load { token, space } => {
+                if self.reader.submit(Read::Space { token, space }).is_err() {
+                    state.hub.handle_loaded(now, token, Err(()));
+                }
+            }
             Effect::Wake { peer } => {
-                if let Some(signals) = state.peers.get(&peer) {
+                if let Some((signals, _)) = state.peers.get(&peer) {
                     signals.wake.notify_one();
                 }
             }
             Effect::Close { peer } => {
-                if let Some(signals) = state.peers.get(&peer) {
+                if let Some((signals, _)) = state.peers.get(&peer) {
                     signals.ended.store(true, Ordering::Release);
                     signals.end.notify_one();
                     signals.wake.notify_one();
@@ -369,19 +617,21 @@ impl Driver {
                 self.landed(bytes);
                 self.metrics.appended(handed_over.elapsed());
             }
-            if let Err(error) = &answer.first {
-                self.fail(error.to_string());
-            }
-            let first = answer.first.map_err(drop);
+            let first = answer.first.as_ref().map(|seq| *seq).map_err(drop);
             self.call(&mut state, |hub, now| hub.handle_appended(now, answer.token, first));
+            if let Err(error) = &answer.first {
+                self.log_failed(error);
+            }
         }
         self.hand_over(&mut state);
     }
 
-    fn writer_stopped(&self) {
+    fn writer_stopped(&self, error: Option<Arc<LogError>>) {
         let is_wanted = self.lock().is_some_and(|state| state.stopping);
-        if !is_wanted {
-            self.fail("the log's writer ended; please report this with the message above");
+        match error {
+            Some(error) => self.log_failed(&error),
+            None if is_wanted => {}
+            None => self.fail("the log's writer ended; please report this with the message above"),
         }
     }
 
@@ -393,12 +643,20 @@ impl Driver {
     }
 
     fn read(&self, job: Read) {
-        let items = self.log.read(&job.seqs);
-        if let Err(error) = &items {
-            tracing::error!(%error, "reading from the log failed");
+        let tell = |error: &LogError| tracing::error!(%error, "reading from the log failed");
+        match job {
+            Read::Items { token, seqs } => {
+                let items = self.log.read(&seqs).inspect_err(tell).map_err(drop);
+                let Some(mut state) = self.lock() else { return };
+                self.call(&mut state, |hub, now| hub.handle_read(now, token, items));
+            }
+            Read::Space { token, space } => {
+                let stored = self.log.space(space).inspect_err(tell).map_err(drop);
+                let loaded = stored.map(|stored| Loaded::new(space, stored));
+                let Some(mut state) = self.lock() else { return };
+                self.call(&mut state, |hub, now| hub.handle_loaded(now, token, loaded));
+            }
         }
-        let Some(mut state) = self.lock() else { return };
-        self.call(&mut state, |hub, now| hub.handle_read(now, job.token, items.map_err(drop)));
     }
 
     /// These bytes are no longer being verified or stored.
@@ -442,7 +700,7 @@ where
     }
 }
 
-fn wall_time() -> WallTime {
+pub(crate) fn wall_time() -> WallTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
@@ -461,7 +719,7 @@ mod tests {
         let log = RedbLog::with_backend(SimDisk::new(1).file(), LogEpoch([1; 8])).unwrap();
         let key = RelayKey::from_seed(&[1; 32]);
         let hub = Hub::new(HubConfig::default(), key, log.epochs().clone(), log.head(), [0; 32]);
-        Driver::start(hub, Arc::new(log), 16)
+        Driver::start(hub, Arc::new(log), 16, Observer::new())
     }
 
     #[tokio::test(start_paused = true)]
@@ -472,7 +730,7 @@ mod tests {
         let timer = tokio::spawn(async move { timer.run_timer().await });
         // The timer already waits, for ever, when the first connection gives it something to wait for.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let (peer, signals) = driver.connect([0; 32], [1; 32]).unwrap();
+        let (peer, signals) = driver.connect([0; 32], [1; 32], Caller::of_test()).unwrap();
         signals.end.notified().await;
         let waited = began.elapsed() - Duration::from_secs(3);
         assert!(waited >= limits::HANDSHAKE_TIMEOUT, "{waited:?}");
@@ -482,7 +740,8 @@ mod tests {
         timer.abort();
         let _ = timer.await;
         driver.begin_shutdown();
-        assert!(driver.connect([0; 32], [1; 32]).is_none());
+        assert!(driver.connect([0; 32], [1; 32], Caller::of_test()).is_none());
+        assert_eq!(driver.unready().as_deref(), Some("the relay is stopping"));
         driver.finish().unwrap();
         driver.into_log().expect("nothing else holds the log").close().unwrap();
     }
@@ -515,7 +774,8 @@ mod tests {
             in_hub.call(&mut state, |_, _| panic!("for the test"));
         });
         assert!(panicked.join().is_err());
-        assert!(driver.connect([0; 32], [1; 32]).is_none());
-        assert!(driver.failure().borrow().as_ref().unwrap().contains("panicked"));
+        assert!(driver.connect([0; 32], [1; 32], Caller::of_test()).is_none());
+        assert!(driver.unready().unwrap().contains("panicked"));
+        assert!(driver.failure().borrow().as_ref().unwrap().why.contains("panicked"));
     }
 }

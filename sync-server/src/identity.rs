@@ -1,17 +1,18 @@
-//! The relay's key, by which devices know it: a file beside the log, made at the first start.
+//! Keys in files beside the log, made at the first start: the relay's, by which devices know it, and its operator's, which signs
+//! permits.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use dinh_proto::keys::RelayKey;
+use dinh_proto::keys::{RelayKey, SignKey};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// The file inside the data directory: 64 hexadecimal digits, the secret from which the key comes.
-const FILE: &str = "relay.key";
-/// Where it is written before it has its name, so that a crash leaves no half of a key.
-const FILE_NEW: &str = "relay.key.new";
+/// The relay's, inside the data directory: 64 hexadecimal digits, the secret from which the key comes.
+pub(crate) const FILE: &str = "relay.key";
+/// The operator's, of the same form.
+pub(crate) const OPERATOR_FILE: &str = "operator.key";
 /// More than a key file has.
 const FILE_BYTES_MAX: u64 = 128;
 
@@ -20,13 +21,23 @@ const FILE_BYTES_MAX: u64 = 128;
 #[non_exhaustive]
 pub enum IdentityError {
     /// There is none.
-    #[error("there is no key at {}: a relay makes it when it first starts on this directory", path.display())]
+    #[error("there is no key at {}: a relay makes it when it starts on this directory", path.display())]
     Missing {
         /// Where it would be.
         path: PathBuf,
     },
+    /// There is none beside a log with items.
+    #[error(
+        "{} is missing, and there is a log that devices know by this key: put a copy of it back, from a backup with --with-key for \
+         example. If there is none, `dinh-relay key --new --data {}` makes another, and every device needs the relay's new address",
+        path.display(), path.parent().unwrap_or(path).display()
+    )]
+    Lost {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// It cannot be read.
-    #[error("cannot read the relay's key {}: {source}", path.display())]
+    #[error("cannot read the key {}: {source}", path.display())]
     Unreadable {
         /// Its file.
         path: PathBuf,
@@ -34,7 +45,7 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// It cannot be made.
-    #[error("cannot store the relay's new key {}: {source}", path.display())]
+    #[error("cannot store the new key {}: {source}", path.display())]
     Unwritable {
         /// Its file.
         path: PathBuf,
@@ -43,8 +54,8 @@ pub enum IdentityError {
     },
     /// It is not 64 hexadecimal digits.
     #[error(
-        "{} is not a relay's key (64 hexadecimal digits): put a copy of the right one in its place. Without one, remove \
-         the file; the relay then makes another key, and every device needs its new address", path.display()
+        "{} is not a key (64 hexadecimal digits): put a copy of the right one in its place. Without one, remove the file; \
+         the relay then makes another key, {}", path.display(), consequence(path)
     )]
     Malformed {
         /// Its file.
@@ -63,9 +74,28 @@ pub enum IdentityError {
     Randomness(getrandom::Error),
 }
 
+/// What it means to have another key.
+fn consequence(path: &Path) -> &'static str {
+    if path.file_name().is_some_and(|name| name == OPERATOR_FILE) {
+        "and takes no permit any more that the old one signed"
+    } else {
+        "and every device needs its new address"
+    }
+}
+
 /// The key in `data`.
 pub(crate) fn load(data: &Path) -> Result<RelayKey, IdentityError> {
-    let path = data.join(FILE);
+    load_seed(data, FILE).map(|seed| RelayKey::from_seed(&seed))
+}
+
+/// The operator's key in `data`.
+pub(crate) fn load_operator(data: &Path) -> Result<SignKey, IdentityError> {
+    load_seed(data, OPERATOR_FILE).map(|seed| SignKey::from_seed(&seed))
+}
+
+/// The secret from which the key in that file of `data` comes: for copies of it.
+pub(crate) fn load_seed(data: &Path, file: &str) -> Result<Zeroizing<[u8; 32]>, IdentityError> {
+    let path = data.join(file);
     let unreadable = |source| IdentityError::Unreadable { path: path.clone(), source };
     let file = match File::open(&path) {
         Ok(file) => file,
@@ -80,33 +110,51 @@ pub(crate) fn load(data: &Path) -> Result<RelayKey, IdentityError> {
     }
     let mut text = Zeroizing::new(Vec::new());
     file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(unreadable)?;
-    let seed = parse(&text).ok_or(IdentityError::Malformed { path })?;
-    Ok(RelayKey::from_seed(&seed))
+    parse(&text).ok_or(IdentityError::Malformed { path })
+}
+
+/// The key of a relay whose log has items: it cannot be another one without anybody noticing.
+pub(crate) fn load_kept(data: &Path) -> Result<RelayKey, IdentityError> {
+    load(data).map_err(|error| match error {
+        IdentityError::Missing { path } => IdentityError::Lost { path },
+        other => other,
+    })
 }
 
 /// The key in `data`, made if there is none. One process at a time: who calls it has locked the log.
 pub(crate) fn load_or_create(data: &Path) -> Result<RelayKey, IdentityError> {
-    match load(data) {
+    load_or_create_seed(data, FILE).map(|seed| RelayKey::from_seed(&seed))
+}
+
+/// The same for the operator's.
+pub(crate) fn load_or_create_operator(data: &Path) -> Result<SignKey, IdentityError> {
+    load_or_create_seed(data, OPERATOR_FILE).map(|seed| SignKey::from_seed(&seed))
+}
+
+fn load_or_create_seed(data: &Path, file: &str) -> Result<Zeroizing<[u8; 32]>, IdentityError> {
+    match load_seed(data, file) {
         Err(IdentityError::Missing { path }) => {
             let mut seed = Zeroizing::new([0; 32]);
             getrandom::fill(&mut *seed).map_err(IdentityError::Randomness)?;
             store(data, &path, &seed).map_err(|source| IdentityError::Unwritable { path, source })?;
             // What will be read at the next start.
-            load(data)
+            load_seed(data, file)
         }
         loaded => loaded,
     }
 }
 
 /// Durable under its name, or not there.
-fn store(data: &Path, path: &Path, seed: &[u8; 32]) -> io::Result<()> {
-    let new = data.join(FILE_NEW);
+pub(crate) fn store(data: &Path, path: &Path, seed: &[u8; 32]) -> io::Result<()> {
+    // Written under another name first, so that a crash leaves no half of a key.
+    let new = path.with_extension("key.new");
     // A leftover of a start that was cut short.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = for_owner_only(OpenOptions::new().write(true).create_new(true)).open(&new)?;
+    give_to_owner_of(data, &file)?;
     let mut text = Zeroizing::new(String::with_capacity(65));
     for byte in seed {
         let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('0');
@@ -132,15 +180,40 @@ fn parse(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     Some(seed)
 }
 
+/// The relay's directory, for its owner only if it is made.
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path)
+}
+
 #[cfg(unix)]
-fn for_owner_only(options: &mut OpenOptions) -> &mut OpenOptions {
+pub(crate) fn for_owner_only(options: &mut OpenOptions) -> &mut OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
     options.mode(0o600)
 }
 
 #[cfg(not(unix))]
-fn for_owner_only(options: &mut OpenOptions) -> &mut OpenOptions {
+pub(crate) fn for_owner_only(options: &mut OpenOptions) -> &mut OpenOptions {
     options
+}
+
+/// What root makes in somebody's directory is theirs: else a command that was run as root leaves the relay, or its backups, files
+/// that they cannot read.
+#[cfg(unix)]
+pub(crate) fn give_to_owner_of(directory: &Path, file: &File) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let (whose, made) = (fs::metadata(directory)?, file.metadata()?);
+    if made.uid() == 0 && whose.uid() != 0 {
+        fchown(file, Some(whose.uid()), Some(whose.gid()))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn give_to_owner_of(_directory: &Path, _file: &File) -> io::Result<()> {
+    Ok(())
 }
 
 /// The permissions, if they let others than the owner in.
@@ -176,13 +249,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(load(dir.path()), Err(IdentityError::Missing { .. })));
         // A start that was cut short left half of one.
-        fs::write(dir.path().join(FILE_NEW), "12").unwrap();
+        fs::write(dir.path().join("relay.key.new"), "12").unwrap();
         let made = load_or_create(dir.path()).unwrap().public();
         assert_eq!(load_or_create(dir.path()).unwrap().public(), made);
         assert_eq!(load(dir.path()).unwrap().public(), made);
         let text = fs::read_to_string(dir.path().join(FILE)).unwrap();
         assert_eq!(text.len(), 65);
-        assert!(!dir.path().join(FILE_NEW).exists());
+        assert!(!dir.path().join("relay.key.new").exists());
         let other = tempfile::tempdir().unwrap();
         assert_ne!(load_or_create(other.path()).unwrap().public(), made);
         // A copy of the file is the same relay.

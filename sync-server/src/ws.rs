@@ -1,5 +1,6 @@
 //! One socket and its hub peer: frames in, frames out when the socket can take them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use dinh_proto::limits;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::{Instrument, Span};
 
 use crate::bucket::{Bucket, Rate};
-use crate::doorstep::Visit;
+use crate::doorstep::{Open, Visit};
 use crate::driver::{Driver, Signals};
 use crate::hub::PeerId;
 use crate::metrics::Refused;
+use crate::request_id::Caller;
 
 /// The response header with the challenge that the channel's handshake is bound to: 64 hexadecimal digits.
 pub(crate) const CHALLENGE_HEADER: &str = "dinh-challenge";
@@ -44,6 +47,10 @@ pub(crate) struct Opening {
     pub(crate) frames: Rate,
     /// Its place until it has greeted.
     pub(crate) visit: Arc<Visit>,
+    /// Who is at the other end.
+    pub(crate) caller: Caller,
+    /// Held as long as the connection lives, as one of its address.
+    pub(crate) _open: Open,
     /// Held as long as the connection lives.
     pub(crate) permit: OwnedSemaphorePermit,
 }
@@ -57,16 +64,22 @@ pub(crate) fn accept(upgrade: WebSocketUpgrade, opening: Opening) -> Response {
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(limits::FRAME_BYTES_MAX)
         .max_frame_size(limits::FRAME_BYTES_MAX)
-        .on_upgrade(move |socket| async move {
-            let Opening { driver, challenge, seed, frames, visit, permit } = opening;
-            if let Some((peer, signals)) = driver.connect(challenge, seed) {
-                let connection = Connection { driver: &driver, peer, signals, visit: &visit };
-                connection.serve(socket, frames).await;
-            }
-            // The driver first: who waits for all permits wants to have it alone.
-            drop(driver);
-            drop(permit);
+        .on_upgrade(move |socket| {
+            let span = opening.caller.span();
+            serve(opening, socket).instrument(span)
         })
+}
+
+async fn serve(opening: Opening, socket: WebSocket) {
+    let Opening { driver, challenge, seed, frames, visit, caller, _open, permit } = opening;
+    if let Some((peer, signals)) = driver.connect(challenge, seed, caller) {
+        tracing::debug!(address = %caller.address, "connected");
+        let connection = Connection { driver: &driver, peer, signals, visit: &visit, from: caller.address };
+        connection.serve(socket, frames).await;
+    }
+    // The driver first: who waits for all permits wants to have it alone.
+    drop(driver);
+    drop(permit);
 }
 
 struct Connection<'a> {
@@ -74,6 +87,7 @@ struct Connection<'a> {
     peer: PeerId,
     signals: Arc<Signals>,
     visit: &'a Visit,
+    from: IpAddr,
 }
 
 /// Tells the hub, however the task ends.
@@ -85,7 +99,6 @@ impl Drop for Connection<'_> {
 
 impl Connection<'_> {
     async fn serve(self, socket: WebSocket, frames: Rate) {
-        tracing::debug!(peer = self.peer.0, "connected");
         let (mut sink, mut stream) = socket.split();
         let why = tokio::select! {
             why = self.read(&mut stream, frames) => why,
@@ -93,31 +106,35 @@ impl Connection<'_> {
             why = self.out_of_patience() => why,
             why = self.give_way() => why,
         };
-        tracing::debug!(peer = self.peer.0, why, "disconnected");
+        tracing::debug!(why, "disconnected");
     }
 
     /// Pings are answered by the WebSocket layer while this waits for the next message.
     async fn read(&self, stream: &mut SplitStream<WebSocket>, rate: Rate) -> &'static str {
         let mut frames = Bucket::default();
         let mut this_turn = 0;
+        let mut is_known = false;
         while let Some(message) = stream.next().await {
             this_turn += 1;
             if this_turn == MESSAGES_PER_TURN {
                 this_turn = 0;
                 tokio::task::yield_now().await;
             }
-            let now = self.driver.now();
+            let arrived = self.driver.now();
             let ready = frames.ready_at(&rate, 1);
-            frames.take(now, &rate, 1);
-            if ready > now {
-                self.driver.metrics().paused_frames();
-                tokio::time::sleep(ready - now).await;
+            frames.take(arrived, &rate, 1);
+            if ready > arrived {
+                self.driver.observer().paused_frames(self.from);
+                tokio::time::sleep(ready - arrived).await;
             }
             match message {
                 Ok(Message::Binary(frame)) => {
                     self.driver.room().await;
-                    let heard = self.driver.frame(self.peer, frame);
-                    if heard.has_greeted {
+                    let heard = self.driver.frame(self.peer, arrived, frame);
+                    if let Some(device) = heard.device.filter(|_| !is_known) {
+                        is_known = true;
+                        Span::current().record("device", tracing::field::display(device));
+                        tracing::debug!("greeted");
                         self.visit.leave();
                     }
                     if !heard.pause.is_zero() {
@@ -128,7 +145,7 @@ impl Connection<'_> {
                 // After the other's close the stream ends by itself, once the answer is out.
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => {}
                 Err(error) => {
-                    tracing::debug!(peer = self.peer.0, %error, "socket");
+                    tracing::debug!(%error, "socket");
                     return "socket error";
                 }
             }
@@ -164,7 +181,7 @@ impl Connection<'_> {
     /// Another connection needs the place of this one, which has not said who it is.
     async fn give_way(&self) -> &'static str {
         self.visit.asked_to_go().await;
-        self.driver.metrics().refused_connection(Refused::GaveWay);
+        self.driver.observer().refused_connection(Refused::GaveWay, self.from);
         self.driver.turn_away(self.peer);
         std::future::pending().await
     }

@@ -16,9 +16,9 @@ use dinh_proto::ids::{DocId, LogEpoch, MemberId, Seq, SpaceId};
 use dinh_proto::item::{Kind, RawItem};
 use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::time::{Timestamp, WallTime};
-use dinh_server::hub::{Effect, Hub, HubConfig, PeerId};
+use dinh_server::hub::{Effect, Hub, HubConfig, Loaded, PeerId};
 use dinh_server::log::epochs::EpochStart;
-use dinh_server::log::{EpochHistory, IndexEntry};
+use dinh_server::log::{EpochHistory, Summary};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -91,14 +91,14 @@ impl Relay {
         let epochs = EpochHistory::opened(earlier, now).unwrap();
         self.epochs = epochs.starts().to_vec();
         self.hub = Hub::new(HubConfig::default(), relay_key(), epochs, Seq(head), [name[0]; 32]);
-        let mut records = Vec::new();
-        for (seq, bytes) in &log {
-            let raw = RawItem::parse(bytes.clone()).unwrap();
-            self.hub.load_entry(&IndexEntry::of(*seq, &raw));
-            records.extend((raw.header().kind == Kind::Charter).then_some(raw));
-        }
-        self.hub.load_charters(records);
         (self.log, self.head) = (log, head);
+        let items = self.parsed();
+        let stored = items.iter().map(|(seq, item)| (*seq, item));
+        Summary::of_items(stored).iter().for_each(|summary| self.hub.load_summary(summary));
+    }
+
+    fn parsed(&self) -> Vec<(Seq, RawItem)> {
+        self.log.iter().map(|(seq, bytes)| (*seq, RawItem::parse(bytes.clone()).unwrap())).collect()
     }
 
     /// Items in the log. Snapshots come and go.
@@ -227,7 +227,12 @@ impl World {
                     let items = relay.read(&seqs);
                     relay.hub.handle_read(now, token, Ok(items));
                 }
-                Effect::Wake { .. } => {}
+                Effect::Load { token, space } => {
+                    let items = relay.parsed();
+                    let loaded = Loaded::of_items(space, items.iter().map(|(seq, item)| (*seq, item)));
+                    relay.hub.handle_loaded(now, token, Ok(loaded));
+                }
+                Effect::Wake { .. } | Effect::Remember { .. } => {}
                 Effect::Close { peer } => panic!("{peer:?} is closed"),
             }
         }

@@ -6,128 +6,29 @@
     reason = "a test fails by panicking, and may measure"
 )]
 
-use std::net::SocketAddr;
+mod raw_common;
+
 use std::time::{Duration, Instant};
 
-use dinh_proto::channel::Binding;
 use dinh_proto::ids::{DeviceId, SpaceId};
 use dinh_proto::keys::DeviceKey;
 use dinh_proto::limits;
-use dinh_proto::session::{DeviceEvent, DeviceSession};
-use dinh_proto::time::Timestamp;
-use dinh_proto::wire::{Ephemeral, Hello};
+use dinh_proto::wire::Ephemeral;
 use dinh_server::hub::Rate;
 use dinh_server::{Running, Server, ServerConfig};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio_tungstenite::WebSocketStream;
+use raw_common::{Client, PATIENCE, UPGRADE, ask, connect_from, heard, metric, reaches};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-const UPGRADE: &str = "GET /dinh/v1 HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 async fn start(change: impl FnOnce(&mut ServerConfig)) -> (Running, tempfile::TempDir) {
     let data = tempfile::tempdir().unwrap();
     let mut config = ServerConfig::new(data.path(), "127.0.0.1:0".parse().unwrap());
     change(&mut config);
     (Server::start(config).await.unwrap(), data)
-}
-
-/// A connection from another address of this machine: not from the one that the relay takes for a proxy's.
-async fn connect_from(last: u8, relay: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
-    socket.connect(relay).await.unwrap()
-}
-
-/// What the other side says until it closes or is silent for this long.
-async fn heard(stream: &mut TcpStream, silence: Duration) -> (String, bool) {
-    let (mut all, mut buffer) = (Vec::new(), [0; 4_096]);
-    loop {
-        match tokio::time::timeout(silence, stream.read(&mut buffer)).await {
-            Ok(Ok(n)) if n > 0 => all.extend_from_slice(&buffer[..n]),
-            Ok(_closed) => return (String::from_utf8_lossy(&all).into_owned(), true),
-            Err(_silent) => return (String::from_utf8_lossy(&all).into_owned(), false),
-        }
-    }
-}
-
-async fn ask(relay: SocketAddr, head: &str) -> String {
-    let mut stream = TcpStream::connect(relay).await.unwrap();
-    // The relay may answer before it has read everything.
-    let _ = stream.write_all(head.as_bytes()).await;
-    let (answer, closed) = heard(&mut stream, PATIENCE).await;
-    assert!(closed);
-    answer
-}
-
-async fn metric(relay: SocketAddr, name: &str) -> u64 {
-    let page = ask(relay, "GET /metrics HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n").await;
-    let line = page.lines().find(|l| l.starts_with(&format!("dinh_relay_{name} ")));
-    line.unwrap_or_else(|| panic!("{name} is not in {page}")).rsplit(' ').next().unwrap().parse().unwrap()
-}
-
-/// A device that has connected and sent its greeting.
-struct Client {
-    socket: WebSocketStream<TcpStream>,
-    session: DeviceSession,
-}
-
-impl Client {
-    async fn over(stream: TcpStream, relay: &Running, key: &DeviceKey) -> Option<Self> {
-        let url = format!("ws://{}/dinh/v1", relay.local_addr());
-        let request = url.into_client_request().unwrap();
-        let (socket, response) = tokio_tungstenite::client_async(request, stream).await.ok()?;
-        let hex = response.headers()["dinh-challenge"].to_str().unwrap();
-        let mut binding = [0; 32];
-        for (i, byte) in binding.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap();
-        }
-        let hello = Hello::default();
-        let public = relay.public();
-        let session = DeviceSession::new(key, &public, Binding(binding), [7; 32], hello, Timestamp(0));
-        let mut client = Self { socket, session };
-        client.send().await;
-        matches!(client.event().await?, DeviceEvent::Welcomed(_)).then_some(client)
-    }
-
-    async fn send(&mut self) {
-        let mut frame = Vec::new();
-        while self.session.poll_transmit(&mut frame) {
-            self.socket.send(Message::Binary(std::mem::take(&mut frame).into())).await.unwrap();
-        }
-    }
-
-    async fn event(&mut self) -> Option<DeviceEvent> {
-        loop {
-            if let Some(event) = self.session.poll_event() {
-                return Some(event);
-            }
-            match self.socket.next().await? {
-                Ok(Message::Binary(frame)) => self.session.handle_frame(Timestamp(0), &frame),
-                Ok(_) => {}
-                Err(_) => return None,
-            }
-        }
-    }
-
-    /// How long the relay takes to answer after everything that it was sent before.
-    async fn answers_after(&mut self) -> Duration {
-        let began = Instant::now();
-        self.socket.send(Message::Ping(vec![9].into())).await.unwrap();
-        loop {
-            let next = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("no answer");
-            match next.unwrap().unwrap() {
-                Message::Pong(payload) if payload[..] == [9] => return began.elapsed(),
-                _ => {}
-            }
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,6 +51,7 @@ async fn the_head_of_a_request_is_at_most_8_kib_in_64_lines() {
         let expected = if fits { answer.ends_with("ok\n") } else { answer.starts_with("HTTP/1.1 431") };
         assert!(expected, "{fill} {lines}: {answer:?}");
     }
+    reaches(relay.local_addr(), "connections_refused_total{limit=\"request_head\"}", 2).await;
     relay.shutdown().await.unwrap();
 }
 
@@ -189,6 +91,8 @@ async fn who_does_not_ask_within_five_seconds_is_dropped() {
         assert!(after > limits::UPGRADE_TIMEOUT - Duration::from_secs(1), "{after:?}");
         assert!(after < limits::UPGRADE_TIMEOUT + Duration::from_secs(3), "{after:?}");
     }
+    // The third did ask.
+    reaches(relay.local_addr(), "connections_refused_total{limit=\"request_time\"}", 2).await;
     // A whole request in time is another matter, also if it takes a while.
     let mut slow = TcpStream::connect(relay.local_addr()).await.unwrap();
     slow.write_all(UPGRADE.as_bytes()).await.unwrap();
@@ -260,7 +164,9 @@ async fn ten_of_an_address_may_be_greeting_and_devices_that_greeted_do_not_count
     let mut hall = Vec::new();
     for n in 0..30 {
         let stream = connect_from(2, to).await;
-        hall.push(Client::over(stream, &relay, &DeviceKey::from_seed(&[n; 32])).await.expect("a welcome"));
+        hall.push(
+            Client::over(stream, &relay.public(), &DeviceKey::from_seed(&[n; 32])).await.expect("a welcome"),
+        );
     }
     let began = Instant::now();
     let mut silent = Vec::new();
@@ -279,11 +185,11 @@ async fn ten_of_an_address_may_be_greeting_and_devices_that_greeted_do_not_count
     assert_eq!(metric(to, "connections_refused_total{limit=\"address\"}").await, 1);
     // Others are not affected, nor is who is connected.
     let key = DeviceKey::from_seed(&[99; 32]);
-    assert!(Client::over(connect_from(3, to).await, &relay, &key).await.is_some());
+    assert!(Client::over(connect_from(3, to).await, &relay.public(), &key).await.is_some());
     assert!(hall[0].answers_after().await < Duration::from_secs(1));
     // After its time the oldest gives way, and is told why in the clear: refusal, TooMany.
     tokio::time::sleep(limits::GREETING_GRACE).await;
-    assert!(Client::over(connect_from(2, to).await, &relay, &key).await.is_some());
+    assert!(Client::over(connect_from(2, to).await, &relay.public(), &key).await.is_some());
     let (_, closed) = heard(&mut silent[0], PATIENCE).await;
     assert!(closed);
     assert_eq!(metric(to, "connections_refused_total{limit=\"gave_way\"}").await, 1);
@@ -305,7 +211,8 @@ async fn so_many_may_be_greeting_in_all() {
     drop(silent.pop());
     tokio::time::sleep(Duration::from_millis(100)).await;
     let key = DeviceKey::from_seed(&[99; 32]);
-    let mut client = Client::over(connect_from(50, to).await, &relay, &key).await.expect("a welcome");
+    let mut client =
+        Client::over(connect_from(50, to).await, &relay.public(), &key).await.expect("a welcome");
     assert!(client.answers_after().await < Duration::from_secs(1));
     assert_eq!(metric(to, "connections_refused_total{limit=\"greeting\"}").await, 1);
     relay.shutdown().await.unwrap();
@@ -322,7 +229,7 @@ async fn who_talks_too_fast_is_read_later_and_nobody_else_is() {
     let mut clients = Vec::new();
     for n in 1..4 {
         let stream = TcpStream::connect(relay.local_addr()).await.unwrap();
-        clients.push(Client::over(stream, &relay, &DeviceKey::from_seed(&[n; 32])).await.unwrap());
+        clients.push(Client::over(stream, &relay.public(), &DeviceKey::from_seed(&[n; 32])).await.unwrap());
     }
     let [pings, speaks, quiet] = &mut clients[..] else { panic!("three") };
     // Under the limits nothing waits.
@@ -353,7 +260,9 @@ async fn who_talks_too_fast_is_read_later_and_nobody_else_is() {
     for after in [one, other] {
         assert!(after > second / 2 && after < 3 * second, "{after:?}");
     }
-    assert!(metric(relay.local_addr(), "reads_paused_total").await >= 2);
+    for limit in ["frames", "messages"] {
+        assert!(metric(relay.local_addr(), &format!("reads_paused_total{{limit=\"{limit}\"}}")).await >= 1);
+    }
     relay.shutdown().await.unwrap();
 }
 
@@ -403,7 +312,7 @@ async fn more_silent_sockets_than_there_may_be_do_not_keep_an_honest_phone_out()
         let welcome = async {
             loop {
                 let stream = connect_from(200, to).await;
-                if let Some(client) = Client::over(stream, &relay, &key).await {
+                if let Some(client) = Client::over(stream, &relay.public(), &key).await {
                     return client;
                 }
                 refused += 1;
@@ -414,7 +323,7 @@ async fn more_silent_sockets_than_there_may_be_do_not_keep_an_honest_phone_out()
         took.push(one.elapsed());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let pings = Client::over(TcpStream::connect(to).await.unwrap(), &relay, &key).await;
+    let pings = Client::over(TcpStream::connect(to).await.unwrap(), &relay.public(), &key).await;
     println!("to one that is connected: {:?}", pings.unwrap().answers_after().await);
     took.sort_unstable();
     let (p50, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);

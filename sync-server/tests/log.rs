@@ -18,7 +18,7 @@ use dinh_proto::ids::{ChangeHash, CharterTag, Cursor, DocId, LogEpoch, Seq, Sess
 use dinh_proto::item::{Draft, Item, Kind, Place, RawItem};
 use dinh_proto::keys::DeviceKey;
 use dinh_server::log::writer::{self, Job, Refused};
-use dinh_server::log::{IndexEntry, LogError, Position, RedbLog, Writer};
+use dinh_server::log::{IndexEntry, LogError, Position, RedbLog, Summary, Writer};
 use redb::ReadableTable;
 
 fn epoch(i: u64) -> LogEpoch {
@@ -148,7 +148,9 @@ fn a_full_disk_stops_the_log_until_it_is_opened_again() {
     disk.heal();
     assert!(matches!(log.append_batch(&items(3..6)), Err(LogError::Failed)));
     assert!(matches!(log.read(&[Seq(1)]), Err(LogError::Failed)));
-    assert!(matches!(log.write_index_blocks(1, true), Err(LogError::Failed)));
+    assert!(matches!(log.write_index(1), Err(LogError::Failed)));
+    assert!(matches!(log.summaries(), Err(LogError::Failed)));
+    assert!(matches!(log.space(SpaceId([1; 16])), Err(LogError::Failed)));
     assert_eq!(log.head(), Seq(3));
     disk.crash(Crash::Tear);
     drop(log);
@@ -157,71 +159,112 @@ fn a_full_disk_stops_the_log_until_it_is_opened_again() {
     assert_eq!(read_all(&log)[..3], items(0..3).iter().map(|i| i.bytes().clone()).collect::<Vec<_>>());
 }
 
+/// What the log says of every space, against the items themselves.
+fn check_spaces(log: &RedbLog) {
+    let all = scanned(log, 1);
+    let parsed: Vec<RawItem> = read_all(log).into_iter().map(|b| RawItem::parse(b).unwrap()).collect();
+    assert_eq!(log.summaries().unwrap(), Summary::of_items((1..).map(Seq).zip(&parsed)));
+    for space in 0..5 {
+        let space = SpaceId([space; 16]);
+        let stored = log.space(space).unwrap();
+        let expected: Vec<_> = all.iter().filter(|e| e.space == space).copied().collect();
+        assert_eq!(stored.entries, expected);
+        let records = parsed.iter().filter(|i| i.header().space == space && i.header().kind == Kind::Charter);
+        assert!(stored.records.iter().map(RawItem::as_bytes).eq(records.map(RawItem::as_bytes)));
+    }
+}
+
 #[test]
-fn index_blocks_say_what_the_items_say_and_are_rebuilt_when_damaged() {
+fn the_tables_of_spaces_say_what_the_items_say() {
     let disk = SimDisk::new(4);
     let log = RedbLog::with_backend(disk.file(), epoch(1)).unwrap();
     log.append_batch(&many(2_500)).unwrap();
-    let truth = scanned(&log, 1);
-    assert_eq!(entries(&log, 1), truth);
-    assert!(truth.iter().any(|e| matches!(e.position, Position::Covers(_))));
-    assert_eq!(log.write_index_blocks(1, false).unwrap(), 1);
-    assert_eq!(log.unindexed(), 2_500 - 1_024);
-    assert_eq!(log.write_index_blocks(9, false).unwrap(), 1);
-    assert_eq!(log.write_index_blocks(9, false).unwrap(), 0);
-    assert_eq!(entries(&log, 1), truth);
-    assert_eq!(log.write_index_blocks(9, true).unwrap(), 1);
-    assert_eq!(log.write_index_blocks(9, true).unwrap(), 0, "an idle writer must come to rest");
-    assert_eq!(log.unindexed(), 0);
-    for from in [1, 2, 1_024, 1_025, 2_048, 2_499, 2_500, 2_501] {
-        assert_eq!(entries(&log, from), truth[from as usize - 1..], "from {from}");
+    check_spaces(&log);
+    assert!(entries(&log, 1).iter().any(|e| matches!(e.position, Position::Covers(_))));
+    assert_eq!(log.write_index(1_000).unwrap(), 1_000);
+    assert_eq!(log.unindexed(), 1_500);
+    check_spaces(&log);
+    // Small steps grow the last segment, large ones begin others.
+    for step in [1, 2, 40, 7, 300, 9_999] {
+        log.write_index(step).unwrap();
+        check_spaces(&log);
     }
-    // The partial block grows with the log.
-    log.append_batch(&many(1_000)).unwrap();
-    assert_eq!(entries(&log, 1), scanned(&log, 1));
-    log.write_index_blocks(9, true).unwrap();
+    assert_eq!(log.unindexed(), 0);
+    assert_eq!(log.write_index(9_999).unwrap(), 0, "an idle writer must come to rest");
+    log.append_batch(&many(5_000)).unwrap();
+    check_spaces(&log);
+    log.write_index(3_000).unwrap();
     log.close().unwrap();
-
-    for damaged in [1u64, 1_025, 3_073] {
-        damage_block(&disk, damaged);
-        let log = RedbLog::with_backend(disk.file(), epoch(damaged + 10)).unwrap();
-        assert_eq!(entries(&log, 1), scanned(&log, 1), "damaged block {damaged}");
-        assert_eq!(log.write_index_blocks(9, true).unwrap(), 1, "damaged block {damaged}");
-        assert_eq!(log.write_index_blocks(9, true).unwrap(), 0);
-        log.close().unwrap();
+    let log = RedbLog::with_backend(disk.file(), epoch(2)).unwrap();
+    assert_eq!(log.unindexed(), 2_000);
+    check_spaces(&log);
+    for from in [1, 2, 2_499, 7_500, 7_501] {
+        assert_eq!(entries(&log, from), scanned(&log, from), "from {from}");
     }
 }
 
-/// Changes one stored block through redb itself.
-fn damage_block(disk: &SimDisk, first: u64) {
+type Rows = redb::TableDefinition<'static, &'static [u8; 24], &'static [u8]>;
+const SEGMENTS: Rows = redb::TableDefinition::new("segments");
+const SUMMARIES: redb::TableDefinition<'_, &[u8; 16], &[u8]> = redb::TableDefinition::new("summaries");
+const LOG: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("log");
+
+/// Changes a log's file through redb itself.
+fn edit(disk: &SimDisk, edit: impl FnOnce(&redb::WriteTransaction)) {
     let db = redb::Database::builder().create_with_backend(disk.file()).unwrap();
     let txn = db.begin_write().unwrap();
-    {
-        let mut table = txn.open_table(redb::TableDefinition::<u64, &[u8]>::new("index")).unwrap();
-        let mut bytes = table.get(first).unwrap().unwrap().value().to_vec();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 4;
-        table.insert(first, &bytes[..]).unwrap();
-    }
+    edit(&txn);
     txn.commit().unwrap();
 }
 
 #[test]
-fn the_index_is_used_and_not_only_the_items() {
-    let disk = SimDisk::new(5);
-    let log = RedbLog::with_backend(disk.file(), epoch(1)).unwrap();
-    log.append_batch(&many(1_024)).unwrap();
-    log.write_index_blocks(1, false).unwrap();
-    let truth = entries(&log, 1);
-    log.close().unwrap();
-    // With an item's bytes gone, only the block can tell.
-    let db = redb::Database::builder().create_with_backend(disk.file()).unwrap();
-    let txn = db.begin_write().unwrap();
-    txn.open_table(redb::TableDefinition::<u64, &[u8]>::new("log")).unwrap().insert(7, &b"x"[..]).unwrap();
-    txn.commit().unwrap();
-    drop(db);
-    let log = RedbLog::with_backend(disk.file(), epoch(2)).unwrap();
-    assert_eq!(entries(&log, 1), truth);
+fn damaged_and_missing_rows_of_spaces_are_made_again_from_the_items() {
+    let flip = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        bytes
+    };
+    for damage in 0..5 {
+        let disk = SimDisk::new(damage);
+        let log = RedbLog::with_backend(disk.file(), epoch(1)).unwrap();
+        for _ in 0..5 {
+            log.append_batch(&many(700)).unwrap();
+            log.write_index(700).unwrap();
+        }
+        log.close().unwrap();
+        edit(&disk, |txn| {
+            let mut segments = txn.open_table(SEGMENTS).unwrap();
+            let mut summaries = txn.open_table(SUMMARIES).unwrap();
+            let (key, segment) = {
+                let row = segments.iter().unwrap().nth(2).unwrap().unwrap();
+                (*row.0.value(), row.1.value().to_vec())
+            };
+            let (space, summary) = {
+                let row = summaries.first().unwrap().unwrap();
+                (*row.0.value(), row.1.value().to_vec())
+            };
+            match damage {
+                0 => drop(segments.insert(&key, &flip(&segment)[..]).unwrap()),
+                1 => drop(segments.remove(&key).unwrap()),
+                2 => drop(summaries.insert(&space, &flip(&summary)[..]).unwrap()),
+                3 => drop(summaries.remove(&space).unwrap()),
+                // A row that is sound, but another's.
+                _ => drop(summaries.insert(&[9; 16], &summary[..]).unwrap()),
+            }
+        });
+        let log = RedbLog::with_backend(disk.file(), epoch(2)).unwrap();
+        check_spaces(&log);
+        // More comes, and the writer repairs what was found.
+        log.append_batch(&many(50)).unwrap();
+        log.write_index(9_999).unwrap();
+        check_spaces(&log);
+        log.close().unwrap();
+        // With an item's bytes gone, only the tables can tell: they are whole, and used.
+        edit(&disk, |txn| drop(txn.open_table(LOG).unwrap().insert(6, &b"x"[..]).unwrap()));
+        let log = RedbLog::with_backend(disk.file(), epoch(3)).unwrap();
+        let found: usize = (0..5).map(|s| log.space(SpaceId([s; 16])).unwrap().entries.len()).sum();
+        assert_eq!(found, 3_550, "damage {damage}");
+    }
 }
 
 #[test]
@@ -271,11 +314,11 @@ fn a_file_of_a_later_release_is_refused_and_left_alone() {
         drop(meta);
         txn.commit().unwrap();
     };
-    set_format(2);
+    set_format(3);
     let error = RedbLog::with_backend(disk.file(), epoch(2)).unwrap_err();
-    assert!(matches!(error, LogError::NewerFormat { found: 2, known: 1 }));
+    assert!(matches!(error, LogError::NewerFormat { found: 3, known: 2 }));
     assert!(error.to_string().contains("newer dinh-relay"), "{error}");
-    set_format(1);
+    set_format(2);
     let log = RedbLog::with_backend(disk.file(), epoch(3)).unwrap();
     assert!(!log.epochs().starts().iter().any(|s| s.epoch == epoch(2)));
 }
@@ -298,7 +341,7 @@ fn a_second_opener_of_a_file_is_told_what_is_wrong() {
 fn collecting(log: Arc<RedbLog>) -> (Writer, mpsc::Receiver<writer::Commit>) {
     let (tx, rx) = mpsc::channel();
     let on_commit = Box::new(move |commit| drop(tx.send(commit)));
-    (Writer::start(log, on_commit, Box::new(|| {})), rx)
+    (Writer::start(log, on_commit, Box::new(|_| {})), rx)
 }
 
 #[test]
@@ -350,7 +393,7 @@ fn a_failed_commit_answers_everyone_with_the_error_and_stops_the_writer() {
     let (stop_tx, stopped) = mpsc::channel();
     let on_commit =
         Box::new(move |commit: writer::Commit| commit.answers.into_iter().for_each(|a| tx.send(a).unwrap()));
-    let writer = Writer::start(log, on_commit, Box::new(move || stop_tx.send(()).unwrap()));
+    let writer = Writer::start(log, on_commit, Box::new(move |_| stop_tx.send(()).unwrap()));
     writer.append(Job { token: 1, items: items(0..2) }).unwrap();
     assert_eq!(*answers.recv().unwrap().first.as_ref().unwrap(), Seq(1));
     disk.fill_after(0);
@@ -367,7 +410,7 @@ fn a_writer_that_cannot_keep_up_refuses_instead_of_hoarding() {
     let log = Arc::new(RedbLog::with_backend(SimDisk::new(12).file(), epoch(1)).unwrap());
     let (tx, rx) = mpsc::channel::<()>();
     // The first commit's answer blocks until the test says so.
-    let writer = Writer::start(log.clone(), Box::new(move |_| _ = rx.recv()), Box::new(|| {}));
+    let writer = Writer::start(log.clone(), Box::new(move |_| _ = rx.recv()), Box::new(|_| {}));
     let big = item_of_size(0, 1_000_000);
     let mut taken = 0;
     let refused = loop {

@@ -82,7 +82,7 @@ fn bytes_over_a_minute_s_share_wait_and_nobody_else_does() {
     world.pass(MS);
     assert_eq!(world.client(second).acks().len(), 1, "after a tenth of a minute");
     let stats = world.hub.stats();
-    assert_eq!((stats.puts_delayed, &stats.rejects), (1, &[].into()));
+    assert_eq!((&stats.puts_delayed, &stats.rejects), (&[(Limit::BytesPerMinute, 1)].into(), &[].into()));
     // It is not forgotten with the connection.
     world.hub.handle_disconnected(world.now, PeerId(second));
     let again = world.connect(&branch.member.key, Some(8));
@@ -167,10 +167,10 @@ fn more_messages_than_a_device_may_send_are_read_later() {
         world.send(if i % 2 == 0 { phone } else { second }, &[message()]);
     }
     assert_eq!(pause(&world, phone), Duration::ZERO);
-    assert_eq!(world.hub.stats().reads_paused, 0);
+    assert_eq!(world.hub.stats().paused_messages, 0);
     world.send(phone, &[message()]);
     assert_eq!([phone, second].map(|p| pause(&world, p)), [20 * MS; 2]);
-    assert_eq!(world.hub.stats().reads_paused, 1);
+    assert_eq!(world.hub.stats().paused_messages, 1);
     world.pass(20 * MS);
     assert_eq!(pause(&world, phone), Duration::ZERO);
     // However much it says at once, nobody takes it for dead.

@@ -11,7 +11,7 @@ use dinh_proto::ids::{DocId, Seq, SessionId, SpaceId};
 use dinh_proto::item::{HEADER_BYTES, Kind, Place};
 use dinh_proto::keys::{DeviceKey, SignKey};
 use dinh_proto::limits;
-use dinh_server::hub::HubConfig;
+use dinh_server::hub::{Admission, Effect, HubConfig, PeerId};
 use hub_common::{
     Branch, Phone, World, admission, committee, draft, minutes, plain_space, resigned, secret, village,
 };
@@ -357,11 +357,11 @@ fn charter_records_that_do_not_count() {
 #[test]
 fn a_branch_that_the_operator_does_not_admit() {
     let branch = Branch::new();
-    let mut world = World::new(HubConfig { admit_new_branches: false, ..HubConfig::default() });
+    let mut world = World::new(HubConfig { admission: Admission::Closed, ..HubConfig::default() });
     let phone = world.connect(&branch.secretary.key, None);
     let [genesis, record, ..] = &branch.records[..] else { panic!("records") };
     refused(&mut world, phone, "genesis", genesis.bytes().clone(), RejectCode::NotAdmitted);
-    assert_eq!(RejectCode::NotAdmitted.fate(), Fate::Never);
+    assert_eq!(RejectCode::NotAdmitted.fate(), Fate::Later);
     refused(&mut world, phone, "its records", record.bytes().clone(), RejectCode::UnknownAuthor);
 }
 
@@ -416,4 +416,34 @@ fn nothing_is_acknowledged_when_the_disk_fails() {
     }
     assert_eq!(world.client(phone).acks(), []);
     assert_eq!(world.hub.stats().closes, [(CloseCode::StorageFailed, 2)].into());
+}
+
+/// A phone in a tunnel: it loses each connection soon after it put something, and must get on all the same.
+#[test]
+fn what_was_put_before_the_connection_was_lost_is_stored_and_not_refused() {
+    let mut branch = Branch::new();
+    let mut world = branch.world();
+    let author = world.connect(&branch.member.key, None);
+    let run = branch.member.run(village(), draft(), b"in a tunnel");
+    world.client(author).session().put(run.id(), run.bytes().clone(), false);
+    let mut frame = Vec::new();
+    assert!(world.client(author).session().poll_transmit(&mut frame));
+    world.hub.handle_frame(world.now, PeerId(author), frame.into());
+    let (token, items) = loop {
+        match world.hub.poll_effect().expect("a request") {
+            Effect::Verify { token, items } => break (token, items),
+            Effect::Load { token, space } => {
+                let loaded = world.loaded(space);
+                world.hub.handle_loaded(world.now, token, Ok(loaded));
+            }
+            _ => {}
+        }
+    };
+    world.clients.remove(&author);
+    world.hub.handle_disconnected(world.now, PeerId(author));
+    let results = items.into_iter().map(|(item, key)| item.verify(&key)).collect();
+    world.hub.handle_verified(world.now, token, results);
+    world.run();
+    assert_eq!(world.log.last(), Some(run.bytes()));
+    assert!(world.hub.stats().rejects.is_empty(), "{:?}", world.hub.stats().rejects);
 }

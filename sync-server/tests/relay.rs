@@ -538,7 +538,7 @@ async fn a_relay_keeps_its_key_and_tells_it() {
     let data = tempfile::tempdir().unwrap();
     let (code, _, error) = key(data.path());
     assert_eq!(code, Some(1));
-    assert!(error.contains("when it first starts"), "{error}");
+    assert!(error.contains("makes it when it starts"), "{error}");
 
     let process = Process::start(data.path());
     let (_, printed) = process.address.split_once('#').unwrap();

@@ -22,8 +22,8 @@ use dinh_proto::keys::DeviceKey;
 use dinh_proto::limits;
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::{Message, MessageReader, Scope, write_message};
-use dinh_server::hub::{Effect, Hub, HubConfig, PeerId};
-use dinh_server::log::{EpochHistory, IndexEntry};
+use dinh_server::hub::{Admission, Effect, Hub, HubConfig, Loaded, PeerId};
+use dinh_server::log::{EpochHistory, Summary};
 use hub_common::{
     Branch, EPOCH, Phone, admission, committee, draft, minutes, plain_space, relay_key, secret, village,
 };
@@ -130,16 +130,24 @@ impl World {
             _ => fixture.records.len(),
         };
         let records = &fixture.records[..known];
-        let mut config = HubConfig { admit_new_branches: feed.byte() < 240, ..HubConfig::default() };
-        if feed.byte() >= 224 {
+        let admission = match feed.byte() {
+            0..240 => Admission::Open,
+            240..248 => Admission::Permit,
+            _ => Admission::Closed,
+        };
+        let mut config = HubConfig { admission, ..HubConfig::default() };
+        let kind = feed.byte();
+        if kind >= 224 {
             config.connections_per_device_max = 1;
+        }
+        // Most relays forget what they may forget.
+        if kind % 4 > 0 {
+            config.warm_bytes_max = 0;
         }
         let head = Seq(known as u64);
         let mut hub = Hub::new(config, relay_key(), EpochHistory::new(EPOCH), head, [1; 32]);
-        for (item, seq) in records.iter().zip(1..) {
-            hub.load_entry(&IndexEntry::of(Seq(seq), item.as_raw()));
-        }
-        hub.load_charters(records.iter().map(|i| i.as_raw().clone()));
+        let stored = records.iter().zip(1..).map(|(item, seq)| (Seq(seq), item.as_raw()));
+        Summary::of_items(stored).iter().for_each(|summary| hub.load_summary(summary));
         let mut world = Self {
             hub,
             now: Timestamp(1_000_000),
@@ -389,7 +397,13 @@ impl World {
                 let items = if fails { Err(()) } else { Ok(seqs.iter().map(read).collect()) };
                 self.hub.handle_read(self.now, token, items);
             }
-            Effect::Wake { .. } | Effect::Close { .. } => {}
+            Effect::Load { token, space } => {
+                let parsed = self.log.iter().map(|bytes| RawItem::parse(bytes.clone()).expect("an item"));
+                let items: Vec<(Seq, RawItem)> = (1..).map(Seq).zip(parsed).collect();
+                let loaded = Loaded::of_items(space, items.iter().map(|(seq, item)| (*seq, item)));
+                self.hub.handle_loaded(self.now, token, if fails { Err(()) } else { Ok(loaded) });
+            }
+            Effect::Wake { .. } | Effect::Close { .. } | Effect::Remember { .. } => {}
         }
         self.effects_later();
     }

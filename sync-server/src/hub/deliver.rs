@@ -8,7 +8,7 @@ use dinh_proto::error::CloseCode;
 use dinh_proto::ids::{Seq, SpaceId};
 use dinh_proto::limits;
 use dinh_proto::time::Timestamp;
-use dinh_proto::wire::{CaughtUp, Items, Scope};
+use dinh_proto::wire::{CaughtUp, Fetch, Items, Scope};
 
 use super::peer::{Peer, Plan, Reconcile};
 use super::space::Space;
@@ -16,7 +16,8 @@ use super::{Effect, Hub, PeerId};
 
 impl Hub {
     /// Items were read from the log.
-    pub fn handle_read(&mut self, _now: Timestamp, token: u64, items: Result<Vec<(Seq, Bytes)>, ()>) {
+    pub fn handle_read(&mut self, now: Timestamp, token: u64, items: Result<Vec<(Seq, Bytes)>, ()>) {
+        self.now = now;
         let Some(id) = self.reading.remove(&token) else { return };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(plan) = peer.plan.take_if(|p| p.token == token) else { return };
@@ -42,14 +43,17 @@ impl Hub {
     /// Fills the session with what comes next, while it has room.
     pub(super) fn pump(&mut self, id: PeerId) {
         while let Some(peer) = self.peers.get_mut(&id) {
-            if peer.plan.is_some() || !peer.session.can_send_items() {
+            if peer.plan.is_some() || !peer.session.can_send_items() || !self.can_plan(id) {
                 return;
             }
+            let Some(peer) = self.peers.get_mut(&id) else { return };
             let spaces = &self.spaces;
-            let Some(mut plan) = plan_wanted(peer, spaces)
+            let Some(mut plan) = plan_wanted(peer)
                 .or_else(|| plan_backfill(peer, spaces))
                 .or_else(|| plan_log(peer, spaces, self.durable))
             else {
+                let held = self.peers.get_mut(&id).map(|p| std::mem::take(&mut p.held_to_send));
+                self.release(held.unwrap_or_default());
                 self.finish(id);
                 return;
             };
@@ -71,11 +75,33 @@ impl Hub {
         }
     }
 
+    /// Whether the spaces that the next plan looks at are in memory; asks for those that are not.
+    fn can_plan(&mut self, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get(&id) else { return false };
+        if !peer.wanted.is_empty() {
+            return true;
+        }
+        let needed: Vec<SpaceId> = match next_backfill(peer) {
+            Some(fetch) => vec![fetch.space],
+            None => {
+                let is_behind = |s: &&SpaceId| self.spaces.get(*s).is_some_and(|s| s.last() > peer.cursor);
+                peer.dirty.iter().filter(is_behind).copied().collect()
+            }
+        };
+        self.hold(id, |p| &mut p.held_to_send, needed)
+    }
+
     fn send_items(&mut self, id: PeerId, plan: &Plan, items: Vec<(Seq, Bytes)>) {
         self.stats.items_out += items.len() as u64;
         // A snapshot is named by the place of the first item that it stands for.
         self.stats.snapshots_out += plan.items.iter().filter(|(name, place)| name != place).count() as u64;
         let (scope, upto) = (plan.scope, plan.upto);
+        if let (Scope::Log, Some((oldest, _))) = (scope, plan.items.first())
+            && self.peers.get(&id).is_some_and(|p| !p.owes_caught_up)
+            && let Some(since) = self.commits.durable_at(*oldest)
+        {
+            self.stats.fan_out.observe(self.now - since, 1);
+        }
         self.with_peer(id, |p| p.session.items(Items { scope, upto, items }));
     }
 
@@ -123,10 +149,9 @@ impl Batch {
     }
 }
 
-fn plan_wanted(peer: &mut Peer, spaces: &Spaces) -> Option<Plan> {
+fn plan_wanted(peer: &mut Peer) -> Option<Plan> {
     let mut batch = Batch::new();
-    while let Some((space, seq)) = peer.wanted.front().copied() {
-        let len = spaces.get(&space).map_or(0, |s| s.len_at(seq));
+    while let Some((_, seq, len)) = peer.wanted.front().copied() {
         if !batch.has_room(len) {
             break;
         }
@@ -136,10 +161,14 @@ fn plan_wanted(peer: &mut Peer, spaces: &Spaces) -> Option<Plan> {
     (!batch.items.is_empty()).then(|| batch.plan(Scope::Wanted, Seq(0)))
 }
 
-/// The next piece of a newly granted space. One that the device may not read (yet) waits.
+/// A space that the device was granted. One that it may not read (yet) waits.
+fn next_backfill(peer: &Peer) -> Option<Fetch> {
+    peer.backfills.values().find(|f| peer.spaces.contains(&f.space)).copied()
+}
+
+/// The next piece of a newly granted space.
 fn plan_backfill(peer: &mut Peer, spaces: &Spaces) -> Option<Plan> {
-    let readable = peer.backfills.values().find(|f| peer.spaces.contains(&f.space)).copied();
-    let mut fetch = readable?;
+    let mut fetch = next_backfill(peer)?;
     let space = spaces.get(&fetch.space)?;
     let to = fetch.to.min(peer.cursor);
     let mut batch = Batch::new();
@@ -172,11 +201,12 @@ fn plan_charters(peer: &mut Peer, spaces: &Spaces, durable: Seq) -> Option<Plan>
         peer.spaces.iter().filter(|_| peer.fresh).filter(is_charter).filter(is_new).copied().collect();
     for id in new {
         let slots = spaces.get(&id).map_or(&[][..], |space| space.after(peer.cursor));
-        let places = slots.iter().map(|slot| Seq(slot.seq)).take_while(|seq| *seq <= durable);
-        peer.wanted.extend(places.filter(|seq| !peer.own.contains(seq)).map(|seq| (id, seq)));
+        let places = slots.iter().map(|slot| (id, Seq(slot.seq), slot.len));
+        let places = places.take_while(|(_, seq, _)| *seq <= durable);
+        peer.wanted.extend(places.filter(|(_, seq, _)| !peer.own.contains(seq)));
         peer.charters.insert(id, durable);
     }
-    plan_wanted(peer, spaces)
+    plan_wanted(peer)
 }
 
 /// The next items of the log that the device may read, merged over its spaces in the order of the log.

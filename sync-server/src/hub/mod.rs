@@ -6,13 +6,18 @@
 
 mod admit;
 mod deliver;
+mod lines;
+pub mod memory;
 mod peer;
+mod policy;
 mod quota;
 mod space;
 mod stats;
 mod tail;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dinh_proto::channel::Binding;
@@ -22,44 +27,68 @@ use dinh_proto::ids::{DeviceId, Seq, SpaceId};
 use dinh_proto::item::{Item, Kind, RawItem};
 use dinh_proto::keys::{DevicePublic, RelayKey};
 use dinh_proto::limits;
+use dinh_proto::permit::OperatorPublic;
 use dinh_proto::session::{RelayEvent, RelaySession};
 use dinh_proto::time::{Timestamp, WallTime};
-use dinh_proto::wire::{ChainSet, Ephemeral, Hello, Welcome};
+use dinh_proto::wire::{ChainSet, Ephemeral, Hello};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub use crate::bucket::Rate;
 use crate::log::{EpochHistory, IndexEntry};
-use peer::{OpenPut, Peer, QueuedPut, Reconcile};
+use crate::throttle::Throttle;
+pub use memory::Loaded;
+use peer::{Ask, Greeting, OpenPut, Peer, QueuedPut, Reconcile};
+pub use policy::{
+    Admission, AdmittedView, ConnectionView, DECISIONS_MAX, DeviceView, LimitsView, OperatorRow, PermitView,
+    PolicyError, PolicyView, REASON_BYTES_MAX, SuspendedSpaceView, SuspensionView,
+};
 pub use quota::{Limit, Quotas};
 use space::Space;
-pub use stats::{HubStats, Queues};
-use tail::Tail;
+pub use stats::{Durations, HubStats, Queues};
+use tail::{Commits, Tail};
+pub use views::{ConnectionRow, DeviceRow, SpaceDetail, SpaceView};
 
 /// A connection, numbered by the driver and never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u64);
 
+/// Default of [`HubConfig::warm_bytes_max`]: some 5 million items.
+pub const WARM_BYTES_MAX: usize = 256 << 20;
+
 /// What the operator decides.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
-    /// Whether new branches may be founded here.
-    pub admit_new_branches: bool,
+    /// Which branches may be founded here.
+    pub admission: Admission,
+    /// Operators whose permits are trusted, besides the relay's own.
+    pub operators: Vec<OperatorPublic>,
     /// Devices told to go away are asked to come back spread over this many milliseconds.
     pub retry_spread_ms: u32,
     /// Connections of one device at the same time.
     pub connections_per_device_max: usize,
+    /// What a connection may take until its device has greeted.
+    pub greeting: Duration,
+    /// Silence after which a connection is taken for dead; devices say something every [`limits::KEEPALIVE_AFTER`].
+    pub idle: Duration,
     /// What devices may take.
     pub quotas: Quotas,
+    /// Bytes of memory, about, for what is known of the items of spaces that are in use. What is needed at the same time stays
+    /// above it.
+    pub warm_bytes_max: usize,
 }
 
 impl Default for HubConfig {
     fn default() -> Self {
         Self {
-            admit_new_branches: true,
+            admission: Admission::Open,
+            operators: Vec::new(),
             retry_spread_ms: 10_000,
             connections_per_device_max: limits::CONNECTIONS_PER_DEVICE_MAX,
+            greeting: limits::HANDSHAKE_TIMEOUT,
+            idle: limits::DEAD_AFTER,
             quotas: Quotas::default(),
+            warm_bytes_max: WARM_BYTES_MAX,
         }
     }
 }
@@ -81,12 +110,24 @@ pub enum Effect {
         /// The items. The first gets the place after the last one appended before.
         items: Vec<Item>,
     },
+    /// Keep what the operator decided, in order: durable before anything that is appended after it.
+    Remember {
+        /// What is written.
+        rows: Vec<OperatorRow>,
+    },
     /// Read from the log; answer with [`Hub::handle_read`].
     Read {
         /// Names this request.
         token: u64,
         /// The places.
         seqs: Vec<Seq>,
+    },
+    /// Read everything that the log has of a space; answer with [`Hub::handle_loaded`].
+    Load {
+        /// Names this request.
+        token: u64,
+        /// The space.
+        space: SpaceId,
     },
     /// This connection has something to send: call [`Hub::poll_transmit`] when its socket can take it.
     Wake {
@@ -107,8 +148,11 @@ pub struct Hub {
     key: RelayKey,
     epochs: EpochHistory,
     rng: ChaCha8Rng,
+    /// Charters of the branches whose charter space is in memory.
     branches: BTreeMap<SpaceId, Charter>,
     spaces: BTreeMap<SpaceId, Space>,
+    memory: memory::Memory,
+    /// The branches of each device; of a branch whose charter is not in memory also devices that are no members.
     members: BTreeMap<DeviceId, BTreeSet<SpaceId>>,
     peers: BTreeMap<PeerId, Peer>,
     by_device: BTreeMap<DeviceId, BTreeSet<PeerId>>,
@@ -119,15 +163,20 @@ pub struct Hub {
     /// When connections whose items wait for their device's share are looked at again.
     waits: BTreeSet<(Timestamp, PeerId)>,
     greeting_bytes: usize,
+    policy: policy::Policy,
     /// As it was last passed in.
     now: Timestamp,
+    /// When the frame that is being handled came.
+    arrived: Timestamp,
     tail: Tail,
+    /// When what is in the log became durable, as far as it is recent.
+    commits: Commits,
     /// The last place given out.
     staged: Seq,
     /// The last place on disk.
     durable: Seq,
     appends: VecDeque<admit::Append>,
-    gathered: Vec<(Item, IndexEntry)>,
+    gathered: Vec<(Item, IndexEntry, memory::Pins)>,
     verifying: BTreeMap<u64, admit::Verifying>,
     reading: BTreeMap<u64, PeerId>,
     /// Who is told when a place is durable: connection, put number, whether it is a repeat.
@@ -135,13 +184,15 @@ pub struct Hub {
     next_token: u64,
     effects: VecDeque<Effect>,
     stats: HubStats,
+    lines: Throttle,
     stopping: bool,
+    read_only: bool,
     wall: WallTime,
 }
 
 impl Hub {
-    /// A hub over a log whose last place is `head`, known to devices by `key`. Follow with [`Hub::load_entry`] for each item of the log and
-    /// [`Hub::load_charters`] for its charter records.
+    /// A hub over a log whose last place is `head`, known to devices by `key`. Follow with [`Hub::load_summary`] for each space of the
+    /// log.
     pub fn new(config: HubConfig, key: RelayKey, epochs: EpochHistory, head: Seq, seed: [u8; 32]) -> Self {
         Self {
             config,
@@ -150,6 +201,7 @@ impl Hub {
             rng: ChaCha8Rng::from_seed(seed),
             branches: BTreeMap::new(),
             spaces: BTreeMap::new(),
+            memory: memory::Memory::default(),
             members: BTreeMap::new(),
             peers: BTreeMap::new(),
             by_device: BTreeMap::new(),
@@ -158,8 +210,11 @@ impl Hub {
             record_shares: BTreeMap::new(),
             waits: BTreeSet::new(),
             greeting_bytes: 0,
+            policy: policy::Policy::default(),
             now: Timestamp(0),
+            arrived: Timestamp(0),
             tail: Tail::default(),
+            commits: Commits::default(),
             staged: head,
             durable: head,
             appends: VecDeque::new(),
@@ -170,35 +225,21 @@ impl Hub {
             next_token: 0,
             effects: VecDeque::new(),
             stats: HubStats::default(),
+            lines: Throttle::default(),
             stopping: false,
+            read_only: false,
             wall: WallTime(0),
         }
     }
 
-    /// At start: an item that is in the log.
-    pub fn load_entry(&mut self, entry: &IndexEntry) {
-        // The branch of a space is known once its charter is loaded; until then the space stands for itself.
-        self.spaces.entry(entry.space).or_insert_with(|| Space::new(entry.space)).add(entry, true);
+    /// Other limits from now on. What devices have taken so far counts against them.
+    pub fn reconfigure(&mut self, config: HubConfig) {
+        self.config = config;
     }
 
-    /// At start: the charter records that are in the log.
-    pub fn load_charters(&mut self, records: impl IntoIterator<Item = RawItem>) {
-        let mut branches: BTreeMap<SpaceId, Vec<Item>> = BTreeMap::new();
-        for record in records {
-            branches.entry(record.header().space).or_default().push(record.trust());
-        }
-        for (branch, records) in branches {
-            let mut charter = Charter::new(branch);
-            // Records were judged before they were stored; what no longer reads is of a changed format, and stays out.
-            if charter.extend(&records).is_err() {
-                for record in &records {
-                    let _ = charter.keep(record);
-                }
-            }
-            self.stats.charter_records_unused += (records.len() - charter.len()) as u64;
-            self.branches.insert(branch, charter);
-            self.take_over_charter(branch);
-        }
+    /// While it is read-only it admits no item: devices keep theirs and offer them again. Everything else goes on.
+    pub fn set_read_only(&mut self, read_only: bool) {
+        self.read_only = read_only;
     }
 
     /// Tells the wall clock, for display by devices.
@@ -208,11 +249,20 @@ impl Hub {
 
     /// Plain numbers for metrics.
     pub fn stats(&self) -> HubStats {
+        let [admitted_branches, suspended_devices, suspended_spaces] = self.policy.counts();
+        let (warm_spaces, warm_bytes) = self.warm();
         HubStats {
+            admitted_branches,
+            suspended_devices,
+            suspended_spaces,
             connections: self.peers.len() as u64,
-            branches: self.branches.len() as u64,
+            branches: self.spaces.iter().filter(|(id, s)| s.branch == **id).count() as u64,
             spaces: self.spaces.len() as u64,
+            warm_spaces,
+            warm_bytes,
             head: self.durable.0,
+            epoch: self.epochs.current(),
+            epochs: self.epochs.starts().len() as u64,
             ..self.stats.clone()
         }
     }
@@ -237,8 +287,9 @@ impl Hub {
     pub fn handle_connected(&mut self, now: Timestamp, peer: PeerId, binding: [u8; 32], seed: [u8; 32]) {
         self.now = now;
         self.stats.connected += 1;
-        let session = RelaySession::new(&self.key, Binding(binding), seed, now);
-        self.peers.insert(peer, Peer::new(session));
+        let mut session = RelaySession::new(&self.key, Binding(binding), seed, now);
+        session.set_patience(now, self.config.greeting, self.config.idle);
+        self.peers.insert(peer, Peer::new(session, now));
         if self.stopping {
             self.with_peer(peer, |p| p.session.close(CloseCode::GoingAway, 0));
         }
@@ -247,13 +298,23 @@ impl Hub {
 
     /// A frame came.
     pub fn handle_frame(&mut self, now: Timestamp, peer: PeerId, frame: Bytes) {
+        self.handle_held_frame(now, now, peer, frame);
+    }
+
+    /// A frame that came at `arrived` and could not be handed over before.
+    pub fn handle_held_frame(&mut self, now: Timestamp, arrived: Timestamp, peer: PeerId, frame: Bytes) {
         self.now = now;
+        self.arrived = arrived;
         self.stats.bytes_in += frame.len() as u64;
         self.count_greeting(peer, frame.len());
-        self.with_peer(peer, |p| p.session.handle_frame(now, &frame));
+        self.count_frame(peer, frame.len());
+        self.with_peer(peer, |p| {
+            p.bytes_in += frame.len() as u64;
+            p.session.handle_frame(now, &frame);
+        });
         self.drain_events(peer);
         self.end_greeting(peer);
-        self.stats.reads_paused += u64::from(self.reads_again_at(peer) > now);
+        self.count_pause(peer);
         self.settle(peer);
     }
 
@@ -263,6 +324,8 @@ impl Hub {
         let Some(gone) = self.peers.remove(&peer) else { return };
         self.greeting_bytes -= gone.greeting_bytes;
         self.stats.disconnected += 1;
+        self.release(gone.held_to_send);
+        self.release(gone.held_to_judge);
         for space in &gone.spaces {
             if let Some(space) = self.spaces.get_mut(space) {
                 space.subscribers.remove(&peer);
@@ -317,21 +380,32 @@ impl Hub {
 
     /// The next thing to do.
     pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.make_room();
         self.flush_appends();
         self.effects.pop_front()
     }
 
     /// Appends one frame for this connection to `buf`; false if there is nothing to send now. Call when its
     /// socket can take more.
-    pub fn poll_transmit(&mut self, _now: Timestamp, peer: PeerId, buf: &mut Vec<u8>) -> bool {
+    pub fn poll_transmit(&mut self, now: Timestamp, peer: PeerId, buf: &mut Vec<u8>) -> bool {
+        self.now = now;
+        self.with_peer(peer, Peer::queue_acks);
         self.pump(peer);
         let Some(state) = self.peers.get_mut(&peer) else { return false };
-        let before = buf.len();
+        let (before, queued) = (buf.len(), state.session.outgoing_bytes());
         let more = state.session.poll_transmit(buf);
         if !more {
             state.woken = false;
         }
-        self.stats.bytes_out += (buf.len() - before) as u64;
+        let sent = (buf.len() - before) as u64;
+        state.bytes_out += sent;
+        self.stats.bytes_out += sent;
+        state.drained += queued.saturating_sub(state.session.outgoing_bytes()) as u64;
+        while let Some(mark) =
+            state.acks.pop_front_if(|mark| mark.end.is_some_and(|end| end <= state.drained))
+        {
+            self.stats.acks.observe(now - mark.arrived, u64::from(mark.items));
+        }
         more
     }
 
@@ -363,8 +437,9 @@ impl Hub {
             match event {
                 RelayEvent::Hello { device, hello } => self.greet(id, device, hello),
                 RelayEvent::Put { first, items, bytes } => {
+                    let arrived = self.arrived;
                     self.with_peer(id, |p| {
-                        p.open_puts.push_back(OpenPut { first, unanswered: items.len(), bytes });
+                        p.open_puts.push_back(OpenPut { first, unanswered: items.len(), bytes, arrived });
                         let numbered = items.into_iter().zip(first..);
                         p.puts.extend(numbered.map(|(item, number)| QueuedPut {
                             number,
@@ -375,7 +450,7 @@ impl Hub {
                     });
                     self.advance_puts(id);
                 }
-                RelayEvent::Want(want) => self.take_want(id, want),
+                RelayEvent::Want(want) => self.ask(id, Ask::Want(want)),
                 RelayEvent::Fetch(fetch) => self.with_peer(id, |p| {
                     p.backfills.insert(fetch.space, fetch);
                     if p.backfills.len() > limits::SPACES_PER_MESSAGE_MAX {
@@ -387,6 +462,7 @@ impl Hub {
                     self.send_have(id, &spaces.into_iter().collect());
                 }
                 RelayEvent::Ephemeral(message) => self.pass_on(id, &message),
+                RelayEvent::Permit(permit) => self.take_permit(id, &permit),
                 RelayEvent::Closed(error) => self.close_peer(id, &error),
             }
         }
@@ -394,13 +470,20 @@ impl Hub {
 
     fn close_peer(&mut self, id: PeerId, error: &SessionError) {
         self.stats.count_close(error);
+        self.log_close(id, error);
         self.effects.push_back(Effect::Close { peer: id });
     }
 
     fn greet(&mut self, id: PeerId, device: DeviceId, hello: Hello) {
+        if self.policy.is_suspended(&device) {
+            self.close_suspended(id);
+            return;
+        }
         let connections = self.by_device.entry(device).or_default();
         if connections.len() >= self.config.connections_per_device_max {
             self.with_peer(id, |p| p.session.close(CloseCode::TooMany, 1_000));
+            self.stats.refused_of_device += 1;
+            self.log_connection("device", id, Some(device));
             return;
         }
         connections.insert(id);
@@ -411,7 +494,6 @@ impl Hub {
         let reconcile = reconcile
             && !(dinh_proto::canary::is_planted("stale-epoch-accepted")
                 && hello.cursor.is_some_and(|c| c.seq <= self.durable));
-        let known = self.members.contains_key(&device);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.device = Some(device);
         peer.cursor = match hello.cursor {
@@ -426,40 +508,24 @@ impl Hub {
         };
         peer.fresh = !reconcile && hello.cursor.is_none_or(|cursor| cursor.seq == Seq(0));
         peer.reconciles_all = reconcile;
-        peer.owes_caught_up = known;
         peer.backfills = hello.backfills.iter().map(|f| (f.space, *f)).collect();
-        self.subscribe(id);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let cursor = peer.cursor;
-        let backlog =
-            peer.dirty.iter().filter_map(|s| self.spaces.get(s)).map(|s| s.after(cursor).len() as u64).sum();
-        peer.session.welcome(Welcome {
-            epoch: self.epochs.current(),
-            head: self.durable,
-            reconcile,
-            replicas: 0,
-            backlog,
-            time_ms: self.wall.0,
-        });
-        if reconcile {
-            self.stats.reconciles += 1;
-            self.send_have(id, &BTreeSet::new());
-        }
+        let branches = self.members.get(&device).cloned().unwrap_or_default();
+        peer.greeting = Some(Greeting { branches, reconcile });
+        self.advance_greeting(id);
     }
 
-    /// Subscribes a connection to the spaces that it may read, and to no others.
-    fn subscribe(&mut self, id: PeerId) {
+    /// Subscribes a connection to the spaces of a branch that it may read, and to no others of it.
+    fn subscribe(&mut self, id: PeerId, branch: SpaceId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(device) = peer.device else { return };
-        let branches = self.members.get(&device).into_iter().flatten();
-        let readable: BTreeSet<SpaceId> =
-            branches.filter_map(|b| self.branches.get(b)).flat_map(|c| c.readable(&device)).collect();
+        let Some(charter) = self.branches.get(&branch) else { return };
+        let readable = charter.readable(&device);
         // Bug: a member gets every space of its branch.
         #[cfg(feature = "canary")]
-        let readable = if dinh_proto::canary::is_planted("fan-out-unchecked") {
-            let branches = self.members.get(&device).into_iter().flatten();
-            let all = branches.filter_map(|b| Some((b, self.branches.get(b)?)));
-            all.flat_map(|(b, c)| c.spaces().keys().chain([b]).copied()).collect()
+        let readable = if dinh_proto::canary::is_planted("fan-out-unchecked")
+            && self.members.get(&device).is_some_and(|branches| branches.contains(&branch))
+        {
+            charter.spaces().keys().chain([&branch]).copied().collect()
         } else {
             readable
         };
@@ -467,7 +533,8 @@ impl Hub {
             // It was unknown so far: its cursor stood still, and everything is ahead of it.
             peer.owes_caught_up = true;
         }
-        let lost: Vec<SpaceId> = peer.spaces.difference(&readable).copied().collect();
+        let is_of_branch = |space: &&SpaceId| self.spaces.get(*space).is_some_and(|s| s.branch == branch);
+        let lost: Vec<SpaceId> = peer.spaces.difference(&readable).filter(is_of_branch).copied().collect();
         for space in &lost {
             peer.leave(space);
             if let Some(state) = self.spaces.get_mut(space) {
@@ -505,15 +572,8 @@ impl Hub {
         peer.changed.extend(chosen.iter().copied());
         peer.owes_caught_up = true;
         peer.reconcile = Reconcile::AwaitingWant;
-        let Some(last) = chosen.last().copied() else {
-            // Nothing that this device may read is known here: it says so, and the device uploads what it has.
-            peer.session.have(ChainSet { space: SpaceId::default(), last: true, chains: Vec::new() });
-            return;
-        };
-        for space in chosen {
-            let chains = self.spaces.get(&space).map(Space::held).unwrap_or_default();
-            peer.session.have(ChainSet { space, last: space == last, chains });
-        }
+        // If nothing that this device may read is known here, it says so, and the device uploads what it has.
+        self.ask(id, Ask::Have(chosen.into()));
     }
 
     fn take_want(&mut self, id: PeerId, want: ChainSet) {
@@ -523,8 +583,8 @@ impl Hub {
             && let Some(space) = self.spaces.get(&want.space)
         {
             // What is not durable yet comes in the order of the log, like everything new.
-            let places = space.places(&want.chains).into_iter().filter(|seq| *seq <= self.durable);
-            peer.wanted.extend(places.map(|seq| (want.space, seq)));
+            let places = space.places(&want.chains).into_iter().filter(|(seq, _)| *seq <= self.durable);
+            peer.wanted.extend(places.map(|(seq, len)| (want.space, seq, len)));
             if peer.wanted.len() > limits::WANTED_ITEMS_MAX {
                 peer.wanted.clear();
                 peer.session.fail(PeerMisbehaved::AsksTooMuch.into());
@@ -557,18 +617,23 @@ impl Hub {
             self.members.entry(*device).or_default().insert(branch);
             connected.extend(self.by_device.get(device).into_iter().flatten().copied());
         }
-        for device in charter.removed().keys() {
-            if let Some(branches) = self.members.get_mut(device) {
-                branches.remove(&branch);
-                if branches.is_empty() {
-                    self.members.remove(device);
-                }
-            }
+        let removed: Vec<DeviceId> = charter.removed().keys().copied().collect();
+        for device in &removed {
+            self.forget_member(device, &branch);
             connected.extend(self.by_device.get(device).into_iter().flatten().copied());
         }
         for peer in connected {
-            self.subscribe(peer);
+            self.subscribe(peer, branch);
             self.settle(peer);
+        }
+    }
+
+    fn forget_member(&mut self, device: &DeviceId, branch: &SpaceId) {
+        if let Some(branches) = self.members.get_mut(device) {
+            branches.remove(branch);
+            if branches.is_empty() {
+                self.members.remove(device);
+            }
         }
     }
 

@@ -4,14 +4,16 @@
 //! What a device may put is counted when an item is about to be judged. If it is not there yet the item waits where
 //! it is, and since its credit is not given back the device soon stops sending: nothing is lost and nothing sent twice.
 //! Only an item for which it would have to wait very long is refused. What is counted is forgotten when the relay stops.
+//!
+//! Each refusal and wait is counted and has a log line, of which a flood leaves out most.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dinh_proto::charter::record::Record;
 use dinh_proto::error::{CloseCode, Fate, RejectCode};
-use dinh_proto::ids::{DeviceId, ItemId, Seq, SpaceId};
-use dinh_proto::item::{Item, Kind};
+use dinh_proto::ids::{DeviceId, ItemId, SpaceId};
+use dinh_proto::item::{ITEM_OVERHEAD_BYTES, Item, Kind};
 use dinh_proto::limits;
 use dinh_proto::time::Timestamp;
 
@@ -28,6 +30,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct Quotas {
     /// Messages of one device that ask for something.
     pub messages: Rate,
+    /// Bytes of the frames of one device.
+    pub frame_bytes: Rate,
+    /// Items that one device puts: beyond it they wait.
+    pub items: Rate,
     /// Bytes of items that one device puts, in the short run: beyond it they wait.
     pub bytes_per_minute: Rate,
     /// Bytes of items that one device puts, in the long run. To refill a relay that was restored from few devices an
@@ -35,6 +41,8 @@ pub struct Quotas {
     pub bytes_per_day: Rate,
     /// How long an item waits for its device's share of a day before it is refused.
     pub patience: Duration,
+    /// Bytes of one item. What is larger is refused for ever.
+    pub item_bytes: u64,
     /// Bytes of the runs of one document.
     pub document_bytes: u64,
     /// Bytes of all items of one space.
@@ -55,9 +63,12 @@ impl Default for Quotas {
     fn default() -> Self {
         Self {
             messages: Rate::new(limits::MESSAGES_BURST, limits::MESSAGES_PER),
+            frame_bytes: Rate::new(limits::FRAME_BYTES_BURST, limits::FRAME_BYTES_PER),
+            items: Rate::new(limits::PUT_ITEMS_BURST, limits::PUT_ITEMS_PER),
             bytes_per_minute: Rate::new(limits::PUT_BYTES_PER_MINUTE, MINUTE),
             bytes_per_day: Rate::new(limits::PUT_BYTES_PER_DAY, DAY),
             patience: limits::PUT_PATIENCE,
+            item_bytes: (limits::ITEM_PAYLOAD_BYTES_MAX + ITEM_OVERHEAD_BYTES) as u64,
             document_bytes: limits::DOCUMENT_BYTES_MAX,
             space_bytes: limits::SPACE_BYTES_MAX,
             branch_documents: limits::BRANCH_DOCUMENTS_MAX,
@@ -69,12 +80,18 @@ impl Default for Quotas {
     }
 }
 
-/// A quota because of which items are refused with `Quota`.
+/// A quota because of which items wait or are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Limit {
-    /// [`Quotas::bytes_per_day`].
+    /// [`Quotas::items`]: they wait.
+    Items,
+    /// [`Quotas::bytes_per_minute`]: they wait.
+    BytesPerMinute,
+    /// [`Quotas::bytes_per_day`]: they wait, and are refused in the end.
     BytesPerDay,
+    /// [`Quotas::item_bytes`].
+    ItemBytes,
     /// [`Quotas::document_bytes`].
     DocumentBytes,
     /// [`Quotas::space_bytes`].
@@ -93,7 +110,10 @@ impl Limit {
     /// The name in metrics and in what a device is told.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Items => "Items",
+            Self::BytesPerMinute => "BytesPerMinute",
             Self::BytesPerDay => "BytesPerDay",
+            Self::ItemBytes => "ItemBytes",
             Self::DocumentBytes => "DocumentBytes",
             Self::SpaceBytes => "SpaceBytes",
             Self::BranchDocuments => "BranchDocuments",
@@ -108,6 +128,8 @@ impl Limit {
 #[derive(Debug, Default)]
 pub(super) struct Share {
     messages: Bucket,
+    frame_bytes: Bucket,
+    items: Bucket,
     minute: Bucket,
     day: Bucket,
 }
@@ -139,19 +161,29 @@ pub(super) struct Wait {
 impl Hub {
     /// From when on the socket of this connection should be read again; not after now if at once.
     pub fn reads_again_at(&self, peer: PeerId) -> Timestamp {
-        let share = self.peers.get(&peer).and_then(|p| self.shares.get(&p.device?));
-        share.map_or(Timestamp(0), |s| s.messages.ready_at(&self.config.quotas.messages, 0))
+        let (messages, bytes) = self.read_again_at(peer);
+        messages.max(bytes)
     }
 
-    /// Whether it is known which device this connection is.
-    pub fn has_greeted(&self, peer: PeerId) -> bool {
-        self.peers.get(&peer).is_some_and(|p| p.device.is_some())
+    /// For the number of its device's messages, and for their bytes.
+    fn read_again_at(&self, peer: PeerId) -> (Timestamp, Timestamp) {
+        let quotas = &self.config.quotas;
+        let share = self.peers.get(&peer).and_then(|p| self.shares.get(&p.device?));
+        share.map_or_else(Default::default, |share| {
+            let bytes = share.frame_bytes.ready_at(&quotas.frame_bytes, 0);
+            (share.messages.ready_at(&quotas.messages, 0), bytes)
+        })
+    }
+
+    /// Which device this connection is, once that is known.
+    pub fn device_of(&self, peer: PeerId) -> Option<DeviceId> {
+        self.peers.get(&peer)?.device
     }
 
     /// Ends a connection that has not greeted, because others want its place.
     pub fn turn_away(&mut self, now: Timestamp, peer: PeerId) {
         self.now = now;
-        if self.has_greeted(peer) {
+        if self.device_of(peer).is_some() {
             return;
         }
         self.with_peer(peer, |p| p.session.close(CloseCode::TooMany, 1_000));
@@ -171,6 +203,30 @@ impl Hub {
         // A first frame is looked at in any case: most greetings end in it.
         if !is_first && self.greeting_bytes > self.config.quotas.greeting_bytes {
             peer.session.close(CloseCode::TooMany, 1_000);
+            self.stats.refused_greeting_bytes += 1;
+            self.log_connection("greeting_bytes", id, None);
+        }
+    }
+
+    /// Counts a frame of a device that is known.
+    pub(super) fn count_frame(&mut self, id: PeerId, bytes: usize) {
+        let Some(device) = self.peers.get(&id).and_then(|p| p.device) else { return };
+        let rate = &self.config.quotas.frame_bytes;
+        let share = self.shares.entry(device).or_default();
+        share.frame_bytes.take(self.now, rate, bytes as u64);
+        share.frame_bytes.forgive(self.now, rate, limits::READ_PAUSE_MAX);
+    }
+
+    /// After a frame: whether its socket is read later now.
+    pub(super) fn count_pause(&mut self, id: PeerId) {
+        let (messages, bytes) = self.read_again_at(id);
+        if messages > self.now {
+            self.stats.paused_messages += 1;
+            self.log_pause(id, "messages");
+        }
+        if bytes > self.now {
+            self.stats.paused_bytes += 1;
+            self.log_pause(id, "bytes");
         }
     }
 
@@ -197,7 +253,9 @@ impl Hub {
     pub(super) fn forget_share(&mut self, device: &DeviceId) {
         let is_member = self.members.contains_key(device);
         let now = self.now;
-        let is_unused = |s: &Share| [s.messages, s.minute, s.day].iter().all(|b| b.is_full(now));
+        let is_unused = |s: &Share| {
+            [s.messages, s.frame_bytes, s.items, s.minute, s.day].iter().all(|bucket| bucket.is_full(now))
+        };
         if !self.by_device.contains_key(device)
             && (!is_member || self.shares.get(device).is_some_and(is_unused))
         {
@@ -214,29 +272,43 @@ impl Hub {
         if !put.paid {
             let cost = put.bytes.len() as u64;
             let share = self.shares.entry(device).or_default();
-            let minute = share.minute.ready_at(&quotas.bytes_per_minute, cost);
             let day = share.day.ready_at(&quotas.bytes_per_day, cost);
-            let ready = minute.max(day);
+            let (ready, limit) = [
+                (share.items.ready_at(&quotas.items, 1), Limit::Items),
+                (share.minute.ready_at(&quotas.bytes_per_minute, cost), Limit::BytesPerMinute),
+                (day, Limit::BytesPerDay),
+            ]
+            .into_iter()
+            .max()
+            .unwrap_or((now, Limit::Items));
             if ready > now {
-                // The share of a minute comes back soon enough for anything.
+                // What comes back soon is waited for, however long.
                 let since = peer.wait.filter(|_| day > now).map_or(now, |w| w.since);
                 let at_most = if day > now { since + quotas.patience } else { ready };
                 if now >= at_most {
                     self.refuse_waiting(id);
                     return None;
                 }
-                self.stats.puts_delayed += u64::from(peer.wait.is_none());
                 let until = ready.min(at_most);
-                peer.wait = Some(Wait { since, until });
+                let is_new = peer.wait.replace(Wait { since, until }).is_none();
                 self.waits.insert((until, id));
+                if is_new {
+                    self.count_delay(device, limit);
+                }
                 return None;
             }
+            share.items.take(now, &quotas.items, 1);
             share.minute.take(now, &quotas.bytes_per_minute, cost);
             share.day.take(now, &quotas.bytes_per_day, cost);
             put.paid = true;
         }
         peer.wait = None;
         peer.puts.pop_front()
+    }
+
+    fn count_delay(&mut self, device: DeviceId, limit: Limit) {
+        *self.stats.puts_delayed.entry(limit).or_default() += 1;
+        self.log_delay(device, limit);
     }
 
     /// Whether the next item of a connection waits, and not long enough yet.
@@ -248,8 +320,10 @@ impl Hub {
     fn refuse_waiting(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.wait = None;
-        for put in std::mem::take(&mut peer.puts) {
-            let refusal = self.over(Limit::BytesPerDay);
+        let puts = std::mem::take(&mut peer.puts);
+        let quotas = self.config.quotas.clone();
+        for put in puts {
+            let refusal = self.over(Limit::BytesPerDay, &quotas);
             self.refuse(id, put.number, ItemId::default(), refusal);
         }
     }
@@ -275,42 +349,53 @@ impl Hub {
         }
     }
 
+    /// Whether an item is not too large for this relay.
+    pub(super) fn check_size(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if bytes as u64 <= self.config.quotas.item_bytes {
+            return Ok(());
+        }
+        let quotas = self.config.quotas.clone();
+        Err(Refusal { code: RejectCode::TooLarge, ..self.over(Limit::ItemBytes, &quotas) })
+    }
+
     /// Whether there is room for a run or snapshot.
     pub(super) fn check_room(&mut self, item: &Item) -> Result<(), Refusal> {
         let (header, len) = (item.header(), item.bytes().len() as u64);
         let Some(space) = self.spaces.get(&header.space) else { return Ok(()) };
-        if space.bytes() + len > self.config.quotas.space_bytes {
-            return Err(self.over(Limit::SpaceBytes));
+        let quotas = self.quotas_of(&space.branch);
+        if space.bytes() + len > quotas.space_bytes {
+            return Err(self.over(Limit::SpaceBytes, &quotas));
         }
         let document = space.document_bytes(&header.doc);
-        if header.kind == Kind::Run && document + len > self.config.quotas.document_bytes {
-            return Err(self.over(Limit::DocumentBytes));
+        if header.kind == Kind::Run && document + len > quotas.document_bytes {
+            return Err(self.over(Limit::DocumentBytes, &quotas));
         }
         Ok(())
     }
 
     /// Whether there is room for a charter record.
     pub(super) fn check_record_room(&mut self, item: &Item, record: &Record) -> Result<(), Refusal> {
-        let (now, quotas) = (self.now, &self.config.quotas);
+        let now = self.now;
         let branch = item.header().space;
+        let quotas = self.quotas_of(&branch);
         let stored = self.spaces.get(&branch).map_or(0, |s| s.bytes());
         if stored + item.bytes().len() as u64 > quotas.charter_bytes {
-            return Err(self.over(Limit::CharterBytes));
+            return Err(self.over(Limit::CharterBytes, &quotas));
         }
         if matches!(record, Record::Document { .. })
             && self.branches.get(&branch).is_some_and(|c| {
                 c.documents().values().filter(|d| d.counts).count() >= quotas.branch_documents
             })
         {
-            return Err(self.over(Limit::BranchDocuments));
+            return Err(self.over(Limit::BranchDocuments, &quotas));
         }
         let Some(share) = self.record_shares.get(&branch).filter(|s| !s.is_new(now)) else { return Ok(()) };
         if share.all.ready_at(&quotas.records_of_branch, 1) > now {
-            return Err(self.over(Limit::RecordsOfBranch));
+            return Err(self.over(Limit::RecordsOfBranch, &quotas));
         }
         let own = share.devices.get(&item.header().author.device).copied().unwrap_or_default();
         if own.ready_at(&quotas.records_of_device, 1) > now {
-            return Err(self.over(Limit::RecordsOfDevice));
+            return Err(self.over(Limit::RecordsOfDevice, &quotas));
         }
         Ok(())
     }
@@ -329,13 +414,27 @@ impl Hub {
         }
     }
 
+    /// What a branch may take: the relay's own limits, but for what the operator decided for it alone.
+    fn quotas_of(&self, branch: &SpaceId) -> Quotas {
+        let (mut quotas, own) = (self.config.quotas.clone(), self.policy.limits(branch));
+        quotas.document_bytes = own.document_bytes.unwrap_or(quotas.document_bytes);
+        quotas.space_bytes = own.space_bytes.unwrap_or(quotas.space_bytes);
+        quotas.charter_bytes = own.charter_bytes.unwrap_or(quotas.charter_bytes);
+        if let Some(documents) = own.documents {
+            quotas.branch_documents = usize::try_from(documents).unwrap_or(usize::MAX);
+        }
+        quotas
+    }
+
     /// A refusal that names the limit; counted.
-    fn over(&mut self, limit: Limit) -> Refusal {
+    fn over(&mut self, limit: Limit, q: &Quotas) -> Refusal {
         *self.stats.quotas.entry(limit).or_default() += 1;
-        let q = &self.config.quotas;
         let per = |what, rate: &Rate| format!("{} {what} in {} s", rate.amount, rate.per.as_secs());
         let most = match limit {
+            Limit::Items => per("items of one device", &q.items),
+            Limit::BytesPerMinute => per("bytes of one device", &q.bytes_per_minute),
             Limit::BytesPerDay => per("bytes of one device", &q.bytes_per_day),
+            Limit::ItemBytes => format!("{} bytes in one item", q.item_bytes),
             Limit::DocumentBytes => format!("{} bytes in one document", q.document_bytes),
             Limit::SpaceBytes => format!("{} bytes in one space", q.space_bytes),
             Limit::BranchDocuments => format!("{} documents in one branch", q.branch_documents),
@@ -344,6 +443,6 @@ impl Hub {
             Limit::RecordsOfDevice => per("charter records of one device", &q.records_of_device),
         };
         let detail = format!("{}: at most {most}", limit.name());
-        Refusal { code: RejectCode::Quota, seq: Seq(0), detail }
+        Refusal { code: RejectCode::Quota, detail, ..RejectCode::Quota.into() }
     }
 }

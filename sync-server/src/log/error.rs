@@ -15,7 +15,9 @@ pub enum LogError {
     #[error("another dinh-relay has this file open: stop it, or give this one another --data directory")]
     InUse,
     /// There is no room.
-    #[error("the disk is full: free space on the volume of the --data directory, then start the relay again")]
+    #[error(
+        "the disk is full: free space on the volume of the --data directory; a relay that runs then goes on by itself"
+    )]
     DiskFull(#[source] io::Error),
     /// The operating system refused.
     #[error("the log file cannot be read or written ({0}): check the volume and the permissions of --data")]
@@ -45,8 +47,18 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Whether opening the log again will do, as soon as there is room on its volume.
+    pub(crate) fn is_cured_by_room(&self) -> bool {
+        matches!(self, Self::DiskFull(error) if error.kind() != io::ErrorKind::FileTooLarge)
+    }
+
+    /// Whether somebody else has the file open.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self, Self::InUse)
+    }
+
     /// Sorts an error of redb by what can be done about it.
-    pub(super) fn of(error: impl Into<redb::Error>) -> Self {
+    pub(crate) fn of(error: impl Into<redb::Error>) -> Self {
         match error.into() {
             redb::Error::DatabaseAlreadyOpen => Self::InUse,
             redb::Error::Io(e) => Self::of_io(e),

@@ -1,14 +1,12 @@
-//! What the hub needs to know of every item without its payload, and the blocks in which it is kept.
+//! What the hub needs to know of every item without its payload, and the rows in which it is kept, space by space.
 //!
-//! A block covers [`BLOCK_ITEMS`] consecutive places (the last one maybe fewer) and can always be made again
-//! from the items, so a block that does not decode is dropped, not an error.
+//! A row holds consecutive items of one space, and can always be made again from the items.
 //!
 //! ```text
-//! u8 version = 1 ‖ uleb first place ‖ uleb count
-//! ‖ list of spaces (16 each) ‖ list of documents (16) ‖ list of authors (16 + 8) ‖ list of covered epochs (8)
-//! ‖ count × (u8 kind ‖ uleb space ‖ uleb document ‖ uleb author
+//! u8 version = 2 ‖ uleb count ‖ list of documents (16) ‖ list of authors (16 + 8) ‖ list of covered epochs (8)
+//! ‖ count × (uleb places since the item before (the first: its place) ‖ u8 kind ‖ uleb document ‖ uleb author
 //!            ‖ (uleb n, or uleb epoch ‖ uleb covered seq for a snapshot) ‖ id (32) ‖ uleb length)
-//! ‖ first 8 bytes of SHA-256 of everything before
+//! ‖ first 8 bytes of SHA-256 of the space and everything before
 //! ```
 
 use std::collections::BTreeMap;
@@ -20,13 +18,13 @@ use dinh_proto::item::{ITEM_OVERHEAD_BYTES, Kind, Place, RawItem};
 use dinh_proto::limits::ITEM_PAYLOAD_BYTES_MAX;
 use sha2::{Digest, Sha256};
 
-/// Places that one block covers.
-pub const BLOCK_ITEMS: u64 = 1_024;
+/// Items in one row.
+pub(crate) const ROW_ITEMS_MAX: usize = 1_024;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECKSUM_BYTES: usize = 8;
-/// Kind, four references or numbers, id and length: no entry is shorter.
-const ENTRY_BYTES_MIN: usize = 1 + 4 + 32 + 1;
+/// Place, kind, two references, a number, id and length: no entry is shorter.
+const ENTRY_BYTES_MIN: usize = 1 + 1 + 3 + 32 + 1;
 
 /// Where an item stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +76,39 @@ impl IndexEntry {
     }
 }
 
-/// Encodes consecutive entries. The first must begin a block: see [`block_of`].
-pub(crate) fn encode_block(entries: &[IndexEntry]) -> Vec<u8> {
-    let first = entries.first().map_or(0, |e| e.seq.0);
-    let (mut spaces, mut docs) = (Dictionary::default(), Dictionary::default());
-    let (mut authors, mut epochs) = (Dictionary::default(), Dictionary::default());
+impl IndexEntry {
+    /// A hash of all that it says. Of entries that are to be compared in any order these are added up.
+    pub(crate) fn digest(&self) -> u128 {
+        let mut hash = Sha256::new_with_prefix(self.seq.0.to_le_bytes());
+        hash.update(self.id.0);
+        hash.update([kind_to_byte(self.kind)]);
+        hash.update(self.space.0);
+        hash.update(self.doc.0);
+        hash.update(self.author.device.0);
+        hash.update(self.author.session.0);
+        match self.position {
+            Position::Chain(n) => hash.update(n.to_le_bytes()),
+            Position::Covers(cursor) => {
+                hash.update(cursor.epoch.0);
+                hash.update(cursor.seq.0.to_le_bytes());
+            }
+        }
+        hash.update(self.len.to_le_bytes());
+        u128::from_le_bytes(*hash.finalize().first_chunk().expect("a SHA-256 has 32 bytes"))
+    }
+}
+
+/// Encodes items of one space, in order.
+pub(crate) fn encode_row(entries: &[IndexEntry]) -> Vec<u8> {
+    let space = entries.first().map_or(SpaceId::default(), |e| e.space);
+    let (mut docs, mut authors, mut epochs) =
+        (Dictionary::default(), Dictionary::default(), Dictionary::default());
     let mut body = Vec::with_capacity(entries.len() * 44);
+    let mut before = 0;
     for entry in entries {
+        body.put_uleb(entry.seq.0 - before);
+        before = entry.seq.0;
         body.put_u8(kind_to_byte(entry.kind));
-        body.put_uleb(spaces.add(entry.space.0));
         body.put_uleb(docs.add(entry.doc.0));
         body.put_uleb(authors.add((entry.author.device.0, entry.author.session.0)));
         match entry.position {
@@ -100,9 +122,7 @@ pub(crate) fn encode_block(entries: &[IndexEntry]) -> Vec<u8> {
         body.put_uleb(u64::from(entry.len));
     }
     let mut out = vec![VERSION];
-    out.put_uleb(first);
     out.put_uleb(entries.len() as u64);
-    spaces.write(&mut out, |out, space| out.put_bytes(space));
     docs.write(&mut out, |out, doc| out.put_bytes(doc));
     authors.write(&mut out, |out, (device, session)| {
         out.put_bytes(device);
@@ -110,37 +130,35 @@ pub(crate) fn encode_block(entries: &[IndexEntry]) -> Vec<u8> {
     });
     epochs.write(&mut out, |out, epoch| out.put_bytes(epoch));
     out.extend_from_slice(&body);
-    let checksum = checksum(&out);
+    let checksum = checksum(&space, &out);
     out.extend_from_slice(&checksum);
     out
 }
 
-/// Reads a block that must begin at `first`.
-pub(crate) fn decode_block(first: Seq, bytes: &[u8]) -> Result<Vec<IndexEntry>, InvalidMessage> {
-    let body_len = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(InvalidMessage::Truncated("index block"))?;
-    let (covered, sum) = bytes.split_at(body_len);
-    if checksum(covered) != sum {
-        return Err(InvalidMessage::HashMismatch("index block"));
-    }
-    let mut r = Reader::new(covered);
-    let version = r.u8("index block version")?;
+/// Reads a row of `space` that must begin at `first`.
+pub(crate) fn decode_row(
+    space: SpaceId,
+    first: Seq,
+    bytes: &[u8],
+) -> Result<Vec<IndexEntry>, InvalidMessage> {
+    let mut r = Reader::new(checked(&space, bytes)?);
+    let version = r.u8("index row version")?;
     if version != VERSION {
-        return Err(InvalidMessage::Unknown { what: "index block version", value: u64::from(version) });
+        return Err(InvalidMessage::Unknown { what: "index row version", value: u64::from(version) });
     }
-    if r.uleb("first place")? != first.0 {
-        return Err(InvalidMessage::NotAllowed("first place"));
-    }
-    let count = r.count(BLOCK_ITEMS as usize, ENTRY_BYTES_MIN, "entries")?;
-    let spaces = list(&mut r, SpaceId::BYTES, |r| r.array("space").map(SpaceId))?;
+    let count = r.count(ROW_ITEMS_MAX, ENTRY_BYTES_MIN, "entries")?;
     let docs = list(&mut r, DocId::BYTES, |r| r.array("document").map(DocId))?;
     let authors = list(&mut r, DeviceId::BYTES + SessionId::BYTES, |r| {
         Ok(Author { device: DeviceId(r.array("device")?), session: SessionId(r.array("session")?) })
     })?;
     let epochs = list(&mut r, LogEpoch::BYTES, |r| r.array("covered epoch").map(LogEpoch))?;
     let mut entries = Vec::with_capacity(count);
-    for seq in (first.0..).take(count) {
+    let mut before = 0u64;
+    for _ in 0..count {
+        let step = r.uleb("place")?;
+        let seq = before.checked_add(step).filter(|_| step > 0).ok_or(InvalidMessage::NotAllowed("place"))?;
+        before = seq;
         let kind = kind_from_byte(r.u8("kind")?)?;
-        let space = named(&mut r, &spaces, "space")?;
         let doc = named(&mut r, &docs, "document")?;
         let author = named(&mut r, &authors, "author")?;
         let position = if kind == Kind::Snapshot {
@@ -153,13 +171,24 @@ pub(crate) fn decode_block(first: Seq, bytes: &[u8]) -> Result<Vec<IndexEntry>, 
         let len = r.uleb_max((ITEM_OVERHEAD_BYTES + ITEM_PAYLOAD_BYTES_MAX) as u64, "item length")? as u32;
         entries.push(IndexEntry { seq: Seq(seq), id, kind, space, doc, author, position, len });
     }
-    r.finish("index block")?;
+    r.finish("index row")?;
+    if entries.first().is_none_or(|e| e.seq != first) {
+        return Err(InvalidMessage::NotAllowed("first place"));
+    }
     Ok(entries)
 }
 
-/// The first place of the block that covers `seq`.
-pub(crate) fn block_of(seq: Seq) -> Seq {
-    Seq(seq.0.saturating_sub(1) / BLOCK_ITEMS * BLOCK_ITEMS + 1)
+/// What the checksum at the end of a row of `space` covers, if it fits.
+pub(super) fn checked<'a>(space: &SpaceId, bytes: &'a [u8]) -> Result<&'a [u8], InvalidMessage> {
+    let body_len = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(InvalidMessage::Truncated("index row"))?;
+    let (covered, sum) = bytes.split_at(body_len);
+    if checksum(space, covered) == sum { Ok(covered) } else { Err(InvalidMessage::HashMismatch("index row")) }
+}
+
+/// The checksum of a row of `space`.
+pub(super) fn checksum(space: &SpaceId, bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    let hash = Sha256::new_with_prefix(space.0).chain_update(bytes).finalize();
+    hash[..CHECKSUM_BYTES].try_into().expect("a SHA-256 is longer than the checksum")
 }
 
 /// Values in the order of their first use.
@@ -194,12 +223,12 @@ fn list<T>(
     each_bytes: usize,
     mut read: impl FnMut(&mut Reader<'_>) -> Result<T, InvalidMessage>,
 ) -> Result<Vec<T>, InvalidMessage> {
-    let n = r.count(BLOCK_ITEMS as usize, each_bytes, "dictionary")?;
+    let n = r.count(ROW_ITEMS_MAX, each_bytes, "dictionary")?;
     (0..n).map(|_| read(r)).collect()
 }
 
 fn named<T: Copy>(r: &mut Reader<'_>, from: &[T], what: &'static str) -> Result<T, InvalidMessage> {
-    let i = r.uleb_max(BLOCK_ITEMS, what)? as usize;
+    let i = r.uleb_max(ROW_ITEMS_MAX as u64, what)? as usize;
     from.get(i).copied().ok_or(InvalidMessage::NotAllowed(what))
 }
 
@@ -220,14 +249,11 @@ fn kind_from_byte(byte: u8) -> Result<Kind, InvalidMessage> {
     }
 }
 
-fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let hash = Sha256::digest(bytes);
-    hash[..CHECKSUM_BYTES].try_into().expect("a SHA-256 is longer than the checksum")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SPACE: SpaceId = SpaceId([7; 16]);
 
     fn entries(first: u64, n: u64) -> Vec<IndexEntry> {
         (first..first + n)
@@ -235,10 +261,10 @@ mod tests {
                 let snapshot = i % 7 == 3;
                 let epoch = LogEpoch([(i % 2) as u8; 8]);
                 IndexEntry {
-                    seq: Seq(i),
+                    seq: Seq(i * i),
                     id: ItemId([i as u8; 32]),
                     kind: if snapshot { Kind::Snapshot } else { Kind::Run },
-                    space: SpaceId([(i % 3) as u8; 16]),
+                    space: SPACE,
                     doc: DocId([(i % 5) as u8 + 1; 16]),
                     author: Author { device: DeviceId([(i % 11) as u8; 16]), session: SessionId([1; 8]) },
                     position: if snapshot {
@@ -253,35 +279,31 @@ mod tests {
     }
 
     #[test]
-    fn a_block_reads_back_and_is_small() {
+    fn a_row_reads_back_and_is_small() {
         for (first, n) in [(1, 1), (1, 1_024), (1_025, 300)] {
             let all = entries(first, n);
-            let bytes = encode_block(&all);
-            assert_eq!(decode_block(Seq(first), &bytes).unwrap(), all);
+            let bytes = encode_row(&all);
+            assert_eq!(decode_row(SPACE, all[0].seq, &bytes).unwrap(), all);
             assert!(bytes.len() < 600 + 46 * n as usize, "{} bytes for {n} items", bytes.len());
         }
     }
 
     #[test]
-    fn no_damaged_block_is_believed() {
-        let bytes = encode_block(&entries(1, 40));
+    fn no_damaged_row_is_believed() {
+        let all = entries(1, 40);
+        let bytes = encode_row(&all);
         for n in 0..bytes.len() {
-            assert!(decode_block(Seq(1), &bytes[..n]).is_err(), "cut at {n}");
+            assert!(decode_row(SPACE, Seq(1), &bytes[..n]).is_err(), "cut at {n}");
             let mut flipped = bytes.clone();
             flipped[n] ^= 1 << (n % 8);
-            assert!(decode_block(Seq(1), &flipped).is_err(), "flipped at {n}");
+            assert!(decode_row(SPACE, Seq(1), &flipped).is_err(), "flipped at {n}");
             // Damage under a checksum that fits must not panic or reserve memory, whatever it says.
             let body = flipped.len() - CHECKSUM_BYTES;
-            let fitting = checksum(&flipped[..body]);
+            let fitting = checksum(&SPACE, &flipped[..body]);
             flipped[body..].copy_from_slice(&fitting);
-            let _ = decode_block(Seq(1), &flipped);
+            let _ = decode_row(SPACE, Seq(1), &flipped);
         }
-        assert!(decode_block(Seq(1_025), &bytes).is_err());
-    }
-
-    #[test]
-    fn blocks_begin_at_fixed_places() {
-        let places = [1, 1_024, 1_025, 2_048, 2_049].map(|s| block_of(Seq(s)).0);
-        assert_eq!(places, [1, 1, 1_025, 1_025, 2_049]);
+        assert!(decode_row(SPACE, Seq(2), &bytes).is_err(), "of another place");
+        assert!(decode_row(SpaceId([8; 16]), Seq(1), &bytes).is_err(), "of another space");
     }
 }

@@ -14,17 +14,29 @@
 //! * **fail-stop**: after an error from a write nothing is known about it, so every later call fails with
 //!   [`LogError::Failed`] until the log is opened again. Nothing is tried twice.
 //!
-//! [`RedbLog`] is the log in one redb file; [`Writer`] is the thread that gathers appends into commits.
+//! [`RedbLog`] is the log in one redb file; [`Writer`] is the thread that gathers appends into commits. [`LogFile`] looks at a file
+//! that no relay has open, and changes nothing.
 
+mod build;
 pub mod epochs;
 mod error;
+mod file;
 pub mod index;
+mod operator;
+mod read;
 mod redb;
+mod spaces;
+pub mod summary;
 #[allow(clippy::disallowed_methods, reason = "a driver: it measures how long a commit takes")]
 pub mod writer;
 
+pub(crate) use build::LogBuilder;
 pub use epochs::EpochHistory;
 pub use error::LogError;
+pub use file::LogFile;
 pub use index::{IndexEntry, Position};
-pub use redb::RedbLog;
+pub use operator::OperatorRows;
+pub use read::{LogState, ReadLog};
+pub use redb::{RedbLog, StoredSpace};
+pub use summary::Summary;
 pub use writer::Writer;

@@ -5,54 +5,72 @@
 //! | `meta` | name | number; `format` is the version of this layout |
 //! | `log` | place, from 1, without gaps | the item's bytes |
 //! | `epochs` | counter, from 0 | epoch (8 bytes) ‖ first place (8, little-endian) |
-//! | `index` | first place of the block | see [`index`](super::index) |
+//! | `operator` | decision | see [`operator`](super::operator) |
+//! | `segments`, `summaries` | see [`spaces`](super::spaces) | |
 //!
-//! `log` is filled in the order of its key, which is what makes a commit of many items cheap. `index` is a copy
-//! of what `log` says, written later and in bulk: no append waits for it.
+//! `log` is filled in the order of its key, which is what makes a commit of many items cheap. The last two are copies of
+//! what `log` says, written later and in bulk: no append waits for them.
+//!
+//! Format 1 had a table `index` with the entries of 1,024 places in a row, all of which a start had to read. A file of it is
+//! upgraded when it is opened: first its format, in one transaction, then what the new tables lack, as after a crash.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dinh_proto::ids::{LogEpoch, Seq};
-use dinh_proto::item::{Item, RawItem};
+use dinh_proto::ids::{LogEpoch, Seq, SpaceId};
+use dinh_proto::item::{Item, Kind, RawItem};
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
 
 use super::epochs::{EpochHistory, EpochStart};
 use super::error::LogError;
-use super::index::{self, BLOCK_ITEMS, IndexEntry};
+use super::index::IndexEntry;
+use super::read::{self, LogState, ReadLog, decode_epoch, encode_epoch};
+use super::spaces::{self, Unindexed};
+use super::summary::{Name, Summary};
+use crate::identity;
 
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
-const EPOCHS: TableDefinition<'_, u64, &[u8; 16]> = TableDefinition::new("epochs");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+pub(super) const EPOCHS: TableDefinition<'_, u64, &[u8; 16]> = TableDefinition::new("epochs");
+/// Of format 1.
 const INDEX: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("index");
 
-const FORMAT_KEY: &str = "format";
-const FORMAT: u64 = 1;
+pub(super) const FORMAT_KEY: &str = "format";
+pub(super) const FORMAT: u64 = 2;
+/// The format whose files are upgraded when they are opened.
+pub(super) const FORMAT_BEFORE: u64 = 1;
 /// Memory that redb may use for pages. The operating system caches the file as well.
-const CACHE_BYTES: usize = 64 << 20;
+pub(super) const CACHE_BYTES: usize = 64 << 20;
+/// Items that one transaction enters into the tables of spaces while the log is opened.
+const CATCH_UP_ITEMS: u64 = 1 << 19;
+/// Items that may be left for the writer to enter.
+const LEFT_ITEMS_MAX: u64 = 1 << 17;
+/// How often a start that takes long says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// See the [contract](super). Shared by reference: one thread appends, any may read.
 #[derive(Debug)]
 pub struct RedbLog {
-    db: Database,
+    pub(super) db: Database,
     epochs: EpochHistory,
     head: AtomicU64,
     failed: AtomicBool,
-    index: Mutex<IndexState>,
+    unindexed: Mutex<Unindexed>,
 }
 
-/// What is known of the index table.
-#[derive(Debug, Default)]
-struct IndexState {
-    /// Last place that the blocks cover.
-    watermark: u64,
-    /// Blocks below the watermark that are missing or damaged.
-    to_rebuild: BTreeSet<u64>,
+/// What the log knows of one space.
+#[derive(Debug)]
+pub struct StoredSpace {
+    /// Its items, in order.
+    pub entries: Vec<IndexEntry>,
+    /// Those of them that are charter records.
+    pub records: Vec<RawItem>,
 }
 
 impl RedbLog {
@@ -86,23 +104,45 @@ impl RedbLog {
             let last = log.last().map_err(LogError::of)?;
             last.map_or(0, |(seq, _)| seq.value())
         };
-        let watermark = {
-            let table = txn.open_table(INDEX).map_err(LogError::of)?;
-            let last = table.last().map_err(LogError::of)?;
-            last.map_or(0, |(first, block)| match index::decode_block(Seq(first.value()), block.value()) {
-                Ok(entries) => first.value() + entries.len() as u64 - 1,
-                Err(_) => first.value() - 1,
-            })
-        };
+        let indexed = spaces::begin(&txn, head)?;
         let epochs = record_epoch(&txn, EpochStart { epoch, first: Seq(head + 1) })?;
         txn.commit().map_err(LogError::of)?;
-        Ok(Self {
+        let log = Self {
             db,
             epochs,
             head: AtomicU64::new(head),
             failed: AtomicBool::new(false),
-            index: Mutex::new(IndexState { watermark: watermark.min(head), to_rebuild: BTreeSet::new() }),
-        })
+            unindexed: Mutex::new(Unindexed { indexed, newest: indexed, ..Unindexed::default() }),
+        };
+        log.catch_up(indexed)?;
+        Ok(log)
+    }
+
+    /// Reads what the tables of spaces lack, and enters most of it: after an upgrade everything, otherwise next to nothing.
+    fn catch_up(&self, indexed: u64) -> Result<(), LogError> {
+        let (head, mut read, mut told) = (self.head().0, indexed, Instant::now());
+        while read < head {
+            let end = head.min(read + CATCH_UP_ITEMS);
+            {
+                let txn = self.db.begin_read().map_err(LogError::of)?;
+                let log = txn.open_table(LOG).map_err(LogError::of)?;
+                let mut unindexed = self.waiting();
+                scan(&log, read + 1, end, &mut |item, entry| unindexed.add(entry, Name::of(item)))?;
+            }
+            read = end;
+            if self.unindexed() > LEFT_ITEMS_MAX {
+                self.write_index(CATCH_UP_ITEMS)?;
+            }
+            if told.elapsed() >= PROGRESS_EVERY {
+                tracing::info!(
+                    done = read,
+                    of = head,
+                    "reading the log: what is done need not be done again"
+                );
+                told = Instant::now();
+            }
+        }
+        Ok(())
     }
 
     /// The last place that is filled; zero if the log is empty.
@@ -125,15 +165,21 @@ impl RedbLog {
             // The transaction is exclusive, so nobody moves the head between here and the commit.
             let first = self.head().0 + 1;
             let mut next = first;
+            let mut added = Vec::new();
             {
                 let mut log = txn.open_table(LOG).map_err(LogError::of)?;
                 for item in items {
                     log.insert(next, &item.bytes()[..]).map_err(LogError::of)?;
+                    added.push((IndexEntry::of(Seq(next), item.as_raw()), Name::of(item.as_raw())));
                     next += 1;
                 }
             }
             if next > first {
                 txn.commit().map_err(LogError::of)?;
+                let mut unindexed = self.waiting();
+                for (entry, name) in added {
+                    unindexed.add(entry, name);
+                }
                 self.head.store(next - 1, Ordering::Release);
             }
             Ok(Seq(first))
@@ -153,71 +199,84 @@ impl RedbLog {
             .collect()
     }
 
-    /// Hands over the entry of every item from `from` on, in order: from the index blocks as far as they go and
-    /// are sound, from the items themselves otherwise. Blocks that are not sound are noted, and rebuilt by the
-    /// next [`write_index_blocks`](Self::write_index_blocks).
+    /// Hands over the entry of every item from `from` on, in order, from the items themselves: this reads the whole log.
     pub fn entries(&self, from: Seq, mut each: impl FnMut(IndexEntry)) -> Result<(), LogError> {
         self.check_usable()?;
         let txn = self.db.begin_read().map_err(LogError::of)?;
         let log = txn.open_table(LOG).map_err(LogError::of)?;
-        let blocks = txn.open_table(INDEX).map_err(LogError::of)?;
         let head = log.last().map_err(LogError::of)?.map_or(0, |(seq, _)| seq.value());
-        let mut next = from.0.max(1);
-        while next <= head {
-            let first = index::block_of(Seq(next));
-            let end = (first.0 + BLOCK_ITEMS - 1).min(head);
-            let stored = blocks.get(first.0).map_err(LogError::of)?;
-            let block = stored.and_then(|b| index::decode_block(first, b.value()).ok()).unwrap_or_default();
-            for entry in block.iter().filter(|e| e.seq.0 >= next && e.seq.0 <= end) {
-                each(*entry);
-            }
-            let indexed = (first.0 + block.len() as u64).clamp(next, end + 1);
-            scan(&log, indexed, end, &mut each)?;
-            self.note_block(first, indexed, end);
-            next = end + 1;
-        }
-        Ok(())
+        scan(&log, from.0.max(1), head, &mut |_, entry| each(entry))
     }
 
-    /// Writes at most `blocks_max` index blocks: first those that were found damaged, then full blocks above the
-    /// watermark; with `partial`, also the last block that is not full yet. Returns how many it wrote.
-    pub fn write_index_blocks(&self, blocks_max: usize, partial: bool) -> Result<usize, LogError> {
+    /// What a start needs to know of every space.
+    pub fn summaries(&self) -> Result<Vec<Summary>, LogError> {
+        self.check_usable()?;
+        let unindexed = self.waiting();
+        // Under the lock: what is in neither would be lost, what is in both counted twice.
+        let txn = self.db.begin_read().map_err(LogError::of)?;
+        let mut all: BTreeMap<SpaceId, Summary> = spaces::summaries(&txn)?;
+        unindexed.complete(&mut all);
+        Ok(all.into_values().collect())
+    }
+
+    /// Everything that is stored of one space but the payloads, and the payloads of its charter records. Call it while
+    /// nothing is appended to the space.
+    pub fn space(&self, space: SpaceId) -> Result<StoredSpace, LogError> {
+        self.check_usable()?;
+        let (txn, recent) = {
+            let unindexed = self.waiting();
+            let recent = unindexed.spaces.get(&space).map(|r| r.entries.clone()).unwrap_or_default();
+            (self.db.begin_read().map_err(LogError::of)?, recent)
+        };
+        let (mut entries, is_damaged) = spaces::read(&txn, space)?;
+        if is_damaged {
+            self.waiting().repairs.insert(space, entries.clone());
+        }
+        let last = entries.last().map_or(Seq(0), |e| e.seq);
+        // The tables may have taken some of them in meanwhile.
+        entries.extend(recent.into_iter().filter(|e| e.seq > last));
+        let log = txn.open_table(LOG).map_err(LogError::of)?;
+        let mut records = Vec::new();
+        for entry in entries.iter().filter(|e| e.kind == Kind::Charter) {
+            let value = log.get(entry.seq.0).map_err(LogError::of)?.ok_or(LogError::NotStored(entry.seq))?;
+            records.push(parse(entry.seq.0, value.value())?);
+        }
+        Ok(StoredSpace { entries, records })
+    }
+
+    /// Enters at most `items_max` items into the tables of spaces, in the order of the log, and repairs what was found damaged. Returns
+    /// how many items it entered.
+    pub fn write_index(&self, items_max: u64) -> Result<u64, LogError> {
         self.stop_after_failure(|| {
-            let due = self.blocks_due(blocks_max, partial);
-            if due.is_empty() {
-                return Ok(0);
+            let (before, upto, due, repairs) = {
+                let mut unindexed = self.waiting();
+                let before = unindexed.indexed;
+                let upto = unindexed.newest.min(before + items_max);
+                (before, upto, unindexed.due(upto), std::mem::take(&mut unindexed.repairs))
+            };
+            if upto > before || !repairs.is_empty() {
+                let txn = durable_write(&self.db)?;
+                spaces::write(&txn, repairs, due, upto)?;
+                txn.commit().map_err(LogError::of)?;
+                self.waiting().written(upto);
             }
-            let mut encoded = Vec::with_capacity(due.len());
-            {
-                let txn = self.db.begin_read().map_err(LogError::of)?;
-                let log = txn.open_table(LOG).map_err(LogError::of)?;
-                for (first, end) in due {
-                    let mut entries = Vec::new();
-                    scan(&log, first, end, &mut |entry| entries.push(entry))?;
-                    encoded.push((first, end, index::encode_block(&entries)));
-                }
-            }
-            let txn = durable_write(&self.db)?;
-            {
-                let mut table = txn.open_table(INDEX).map_err(LogError::of)?;
-                for (first, _, block) in &encoded {
-                    table.insert(*first, &block[..]).map_err(LogError::of)?;
-                }
-            }
-            txn.commit().map_err(LogError::of)?;
-            let mut state = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-            for (first, end, _) in &encoded {
-                state.to_rebuild.remove(first);
-                state.watermark = state.watermark.max(*end);
-            }
-            Ok(encoded.len())
+            Ok(upto - before)
         })
     }
 
-    /// Items that no index block covers: what the next start has to read.
+    /// Items that the tables of spaces lack: what the next start has to read.
     pub fn unindexed(&self) -> u64 {
-        let state = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        self.head().0.saturating_sub(state.watermark)
+        let unindexed = self.waiting();
+        unindexed.newest - unindexed.indexed
+    }
+
+    /// Whether a damaged part of the tables waits for being written again.
+    pub(super) fn has_repairs(&self) -> bool {
+        !self.waiting().repairs.is_empty()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Unindexed> {
+        self.unindexed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes the file and reports what dropping would swallow.
@@ -225,32 +284,15 @@ impl RedbLog {
         self.db.close().map_err(LogError::of)
     }
 
-    fn note_block(&self, first: Seq, indexed: u64, end: u64) {
-        let mut state = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        if indexed <= end && end <= state.watermark {
-            state.to_rebuild.insert(first.0);
-        }
-    }
-
-    fn blocks_due(&self, blocks_max: usize, partial: bool) -> Vec<(u64, u64)> {
-        let head = self.head().0;
-        let state = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        let span = |first: u64| (first, (first + BLOCK_ITEMS - 1).min(head));
-        let rebuild = state.to_rebuild.iter().copied().map(span);
-        let above = index::block_of(Seq(state.watermark + 1)).0;
-        let fresh = (above..=head).step_by(BLOCK_ITEMS as usize).map(span).filter(|(first, end)| {
-            let full = end - first + 1 == BLOCK_ITEMS;
-            *end > state.watermark && (full || partial)
-        });
-        rebuild.chain(fresh).take(blocks_max).collect()
-    }
-
-    fn check_usable(&self) -> Result<(), LogError> {
+    pub(super) fn check_usable(&self) -> Result<(), LogError> {
         if self.failed.load(Ordering::Acquire) { Err(LogError::Failed) } else { Ok(()) }
     }
 
     /// redb does not say that a failed commit was rolled back, so the first error is the last word.
-    fn stop_after_failure<T>(&self, write: impl FnOnce() -> Result<T, LogError>) -> Result<T, LogError> {
+    pub(super) fn stop_after_failure<T>(
+        &self,
+        write: impl FnOnce() -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
         self.check_usable()?;
         let result = write();
         if result.is_err() {
@@ -260,27 +302,42 @@ impl RedbLog {
     }
 }
 
+impl ReadLog for RedbLog {
+    fn state(&self) -> Result<LogState, LogError> {
+        read::state(&self.db)
+    }
+
+    fn chunk(&self, from: Seq, end: Seq, bytes_max: usize) -> Result<Vec<(Seq, Bytes)>, LogError> {
+        read::chunk(&self.db, from, end, bytes_max)
+    }
+}
+
 /// A transaction whose commit is on the disk when it returns. Two phases, because the bytes come from
 /// strangers; with the allocator's state, so that opening after a crash takes milliseconds.
-fn durable_write(db: &Database) -> Result<WriteTransaction, LogError> {
+pub(super) fn durable_write(db: &Database) -> Result<WriteTransaction, LogError> {
     let mut txn = db.begin_write().map_err(LogError::of)?;
     txn.set_two_phase_commit(true);
     txn.set_quick_repair(true);
     Ok(txn)
 }
 
-fn check_format(txn: &WriteTransaction) -> Result<(), LogError> {
+pub(super) fn check_format(txn: &WriteTransaction) -> Result<(), LogError> {
     let mut meta = txn.open_table(META).map_err(LogError::of)?;
     let found = meta.get(FORMAT_KEY).map_err(LogError::of)?.map(|v| v.value());
     match found {
-        Some(FORMAT) => Ok(()),
-        Some(found) if found > FORMAT => Err(LogError::NewerFormat { found, known: FORMAT }),
-        Some(found) => Err(LogError::Corrupted(format!("format {found} never existed"))),
-        None => {
-            meta.insert(FORMAT_KEY, FORMAT).map_err(LogError::of)?;
-            Ok(())
+        Some(FORMAT) => return Ok(()),
+        Some(FORMAT_BEFORE) => {
+            tracing::info!(
+                "the log has format {FORMAT_BEFORE}: it is upgraded to format {FORMAT}, which earlier releases do not read"
+            );
+            txn.delete_table(INDEX).map_err(LogError::of)?;
         }
+        Some(found) if found > FORMAT => return Err(LogError::NewerFormat { found, known: FORMAT }),
+        Some(found) => return Err(LogError::Corrupted(format!("format {found} never existed"))),
+        None => {}
     }
+    meta.insert(FORMAT_KEY, FORMAT).map_err(LogError::of)?;
+    Ok(())
 }
 
 fn record_epoch(txn: &WriteTransaction, now: EpochStart) -> Result<EpochHistory, LogError> {
@@ -289,11 +346,7 @@ fn record_epoch(txn: &WriteTransaction, now: EpochStart) -> Result<EpochHistory,
     let mut keys = Vec::new();
     for row in table.iter().map_err(LogError::of)? {
         let (key, value) = row.map_err(LogError::of)?;
-        let (epoch, first) = value.value().split_at(LogEpoch::BYTES);
-        earlier.push(EpochStart {
-            epoch: LogEpoch(epoch.try_into().expect("split at the length of an epoch")),
-            first: Seq(u64::from_le_bytes(first.try_into().expect("the rest is eight bytes"))),
-        });
+        earlier.push(decode_epoch(value.value()));
         keys.push(key.value());
     }
     let stored = earlier.len();
@@ -302,20 +355,17 @@ fn record_epoch(txn: &WriteTransaction, now: EpochStart) -> Result<EpochHistory,
     for key in &keys[..forgotten] {
         table.remove(key).map_err(LogError::of)?;
     }
-    let mut value = [0; 16];
-    value[..LogEpoch::BYTES].copy_from_slice(&now.epoch.0);
-    value[LogEpoch::BYTES..].copy_from_slice(&now.first.0.to_le_bytes());
     let key = keys.last().map_or(0, |last| last + 1);
-    table.insert(key, &value).map_err(LogError::of)?;
+    table.insert(key, &encode_epoch(&now)).map_err(LogError::of)?;
     Ok(history)
 }
 
-/// Reads the entries of the items at `first..=end` from the items themselves.
-fn scan(
+/// Hands over the items at `first..=end`, with their entries.
+pub(super) fn scan(
     log: &impl ReadableTable<u64, &'static [u8]>,
     first: u64,
     end: u64,
-    each: &mut impl FnMut(IndexEntry),
+    each: &mut impl FnMut(&RawItem, IndexEntry),
 ) -> Result<(), LogError> {
     let mut expected = first;
     if first <= end {
@@ -324,13 +374,16 @@ fn scan(
             if seq.value() != expected {
                 break;
             }
-            let item = RawItem::parse(Bytes::copy_from_slice(bytes.value()))
-                .map_err(|e| LogError::Corrupted(format!("item {expected}: {e}")))?;
-            each(IndexEntry::of(Seq(expected), &item));
+            let item = parse(expected, bytes.value())?;
+            each(&item, IndexEntry::of(Seq(expected), &item));
             expected += 1;
         }
     }
     if expected > end { Ok(()) } else { Err(LogError::Corrupted(format!("nothing is stored at {expected}"))) }
+}
+
+fn parse(seq: u64, bytes: &[u8]) -> Result<RawItem, LogError> {
+    RawItem::parse(Bytes::copy_from_slice(bytes)).map_err(|e| LogError::Corrupted(format!("item {seq}: {e}")))
 }
 
 /// Creates an empty log beside its place and then gives it its name: redb refuses a file whose creation was cut off, and a
@@ -346,6 +399,7 @@ fn create_file(path: &Path) -> Result<(), LogError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(LogError::of_io(error)),
     }
+    create_private(&new)?;
     drop(RedbLog::builder().create(&new).map_err(LogError::of)?);
     // Unlike a rename, a link never takes the place of a log that another process has created meanwhile.
     match fs::hard_link(&new, path) {
@@ -355,6 +409,13 @@ fn create_file(path: &Path) -> Result<(), LogError> {
     }
     fs::remove_file(&new).map_err(LogError::of_io)?;
     sync_directory_of(path)
+}
+
+/// An empty file, which is a new one to redb. Branches trust the relay with who is in them and how much they write: that is for
+/// nobody else on this machine.
+pub(super) fn create_private(path: &Path) -> Result<(), LogError> {
+    let created = identity::for_owner_only(OpenOptions::new().write(true).create_new(true)).open(path);
+    created.map(drop).map_err(LogError::of_io)
 }
 
 /// Makes the name of a new file durable: without this, loss of power could take the whole file away.

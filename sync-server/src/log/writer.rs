@@ -2,7 +2,7 @@
 //!
 //! It takes whatever jobs have gathered while the last commit was on its way to the disk, stores them in one
 //! transaction, and answers them together: under load the cost of a sync is shared, and without load nobody
-//! waits for a timer. When there is nothing to store it writes index blocks.
+//! waits for a timer. When there is nothing to store, and enough waits for it, it enters items into the tables of spaces.
 //!
 //! The first error ends it: every job that waits is answered with that error, and so is every later one.
 
@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use dinh_proto::ids::Seq;
 use dinh_proto::item::Item;
+use tokio::sync::oneshot;
 
 use super::error::LogError;
-use super::index::BLOCK_ITEMS;
 use super::redb::RedbLog;
+use crate::hub::OperatorRow;
 
 /// Items in one commit, unless the first job alone has more.
 pub const BATCH_ITEMS_MAX: usize = 4_096;
@@ -27,11 +28,12 @@ pub const BATCH_BYTES_MAX: usize = 8 << 20;
 pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Items that may wait for a commit.
 pub const QUEUE_ITEMS_MAX: usize = 65_536;
-/// Index blocks written at a time while nobody waits.
-const IDLE_BLOCKS: usize = 4;
-/// Items without an index block after which one block is written although jobs wait: it bounds what a start
-/// after a crash has to read.
-const UNINDEXED_ITEMS_MAX: u64 = 64 * BLOCK_ITEMS;
+/// Items entered into the tables of spaces at a time: what is appended meanwhile waits for it.
+const INDEX_STEP: u64 = 8_192;
+/// Items that must wait before they are entered while there is nothing else to do: the more at a time, the less is written over.
+const INDEX_WHEN_IDLE: u64 = 16_384;
+/// Items that may wait before they are entered although jobs wait: it bounds what a start after a crash has to read.
+const INDEX_WHEN_BUSY: u64 = 65_536;
 
 /// What to append, and the name under which it is answered.
 #[derive(Debug)]
@@ -41,6 +43,9 @@ pub struct Job {
     /// Stored together and in this order.
     pub items: Vec<Item>,
 }
+
+/// Who is told that everything the operator decided so far is durable.
+type Told = oneshot::Sender<Result<(), Arc<LogError>>>;
 
 /// What became of a job: the place of its first item, or why nothing is known about it.
 #[derive(Debug, Clone)]
@@ -66,6 +71,9 @@ pub struct Commit {
 
 /// Called on the writer's thread after every commit, and once for what is left after an error.
 pub type OnCommit = Box<dyn FnMut(Commit) + Send>;
+
+/// See [`Writer::start`].
+pub type OnStop = Box<dyn FnOnce(Option<Arc<LogError>>) + Send>;
 
 /// Why a job was not taken. It comes back, so that nothing is lost.
 #[derive(Debug)]
@@ -95,6 +103,9 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// What the operator decided; written before any job. Few: a person makes them, or a branch that is founded.
+    decisions: Vec<OperatorRow>,
+    told: Vec<Told>,
     items: usize,
     bytes: usize,
     closing: bool,
@@ -108,16 +119,18 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `on_stop` is called on it as the very last thing, also when it panics.
-    pub fn start(log: Arc<RedbLog>, on_commit: OnCommit, on_stop: Box<dyn FnOnce() + Send>) -> Self {
+    /// Starts the thread. `on_stop` is called on it as the very last thing, also when it panics, with the error that ended it.
+    pub fn start(log: Arc<RedbLog>, on_commit: OnCommit, on_stop: OnStop) -> Self {
         let shared = Arc::new(Shared { queue: Mutex::new(Queue::default()), changed: Condvar::new() });
         let thread = {
             let shared = shared.clone();
             std::thread::Builder::new()
                 .name("log-writer".into())
                 .spawn(move || {
-                    let _stop = Stop { shared: shared.clone(), then: Some(on_stop) };
-                    run(&log, &shared, on_commit)
+                    let mut stop = Stop { shared: shared.clone(), error: None, then: Some(on_stop) };
+                    let outcome = run(&log, &shared, on_commit);
+                    stop.error = outcome.as_ref().err().cloned();
+                    outcome
                 })
                 .expect("the operating system starts a thread")
         };
@@ -138,6 +151,28 @@ impl Writer {
         Ok(())
     }
 
+    /// Queues what the operator decided: it is durable before any job that is queued after this. Returns whether the writer takes it.
+    pub fn remember(&self, rows: Vec<OperatorRow>) -> bool {
+        let mut queue = self.shared.lock();
+        if queue.stopped || queue.closing {
+            return false;
+        }
+        queue.decisions.extend(rows);
+        self.shared.changed.notify_all();
+        true
+    }
+
+    /// Told when everything is durable that was remembered before. If the writer has stopped, the channel is closed.
+    pub fn remembered(&self) -> oneshot::Receiver<Result<(), Arc<LogError>>> {
+        let (told, remembered) = oneshot::channel();
+        let mut queue = self.shared.lock();
+        if !queue.stopped && !queue.closing {
+            queue.told.push(told);
+            self.shared.changed.notify_all();
+        }
+        remembered
+    }
+
     /// Queues a job, waiting for room. Gives it back if the writer has stopped.
     pub fn append_wait(&self, job: Job) -> Result<(), Job> {
         let mut queue = self.shared.lock();
@@ -152,7 +187,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Stores and answers what waits, writes the index blocks that are due, and ends the thread. Returns the
+    /// Stores and answers what waits, enters what is left into the tables of spaces, and ends the thread. Returns the
     /// error that ended it, if one did; a second call returns at once.
     pub fn shutdown(&self) -> Result<(), Arc<LogError>> {
         self.close_queue();
@@ -219,7 +254,8 @@ fn bytes_of(job: &Job) -> usize {
 /// Marks the writer as stopped however its thread ends.
 struct Stop {
     shared: Arc<Shared>,
-    then: Option<Box<dyn FnOnce() + Send>>,
+    error: Option<Arc<LogError>>,
+    then: Option<OnStop>,
 }
 
 impl Drop for Stop {
@@ -227,12 +263,13 @@ impl Drop for Stop {
         self.shared.lock().stopped = true;
         self.shared.changed.notify_all();
         if let Some(then) = self.then.take() {
-            then();
+            then(self.error.take());
         }
     }
 }
 
 enum Work {
+    Remember(Vec<OperatorRow>, Vec<Told>),
     Store(Vec<Job>, usize),
     Index,
     Finish,
@@ -240,13 +277,14 @@ enum Work {
 
 fn run(log: &RedbLog, shared: &Shared, mut on_commit: OnCommit) -> Result<(), Arc<LogError>> {
     let outcome = loop {
-        let blocks_wait = log.unindexed() >= BLOCK_ITEMS;
-        let result = match next_work(shared, blocks_wait) {
+        let is_due = log.unindexed() >= INDEX_WHEN_IDLE || log.has_repairs();
+        let result = match next_work(shared, is_due) {
             Work::Store(jobs, bytes) => store(log, jobs, bytes, &mut on_commit).and_then(|()| {
-                let behind = log.unindexed() > UNINDEXED_ITEMS_MAX;
-                if behind { log.write_index_blocks(1, false).map(drop).map_err(Arc::new) } else { Ok(()) }
+                let behind = log.unindexed() > INDEX_WHEN_BUSY;
+                if behind { index(log).map(drop) } else { Ok(()) }
             }),
-            Work::Index => log.write_index_blocks(IDLE_BLOCKS, false).map(drop).map_err(Arc::new),
+            Work::Remember(rows, told) => remember(log, &rows, told),
+            Work::Index => index(log).map(drop),
             Work::Finish => break finish_index(log),
         };
         if let Err(error) = result {
@@ -259,9 +297,13 @@ fn run(log: &RedbLog, shared: &Shared, mut on_commit: OnCommit) -> Result<(), Ar
     outcome
 }
 
-fn next_work(shared: &Shared, blocks_wait: bool) -> Work {
+fn next_work(shared: &Shared, index_is_due: bool) -> Work {
     let mut queue = shared.lock();
     loop {
+        if !queue.decisions.is_empty() || !queue.told.is_empty() {
+            let queue = &mut *queue;
+            return Work::Remember(std::mem::take(&mut queue.decisions), std::mem::take(&mut queue.told));
+        }
         if !queue.jobs.is_empty() {
             let (jobs, bytes) = queue.take_batch();
             shared.changed.notify_all();
@@ -270,11 +312,20 @@ fn next_work(shared: &Shared, blocks_wait: bool) -> Work {
         if queue.closing {
             return Work::Finish;
         }
-        if blocks_wait {
+        if index_is_due {
             return Work::Index;
         }
         queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
     }
+}
+
+fn remember(log: &RedbLog, rows: &[OperatorRow], told: Vec<Told>) -> Result<(), Arc<LogError>> {
+    let result = log.write_operator_rows(rows).map_err(Arc::new);
+    for told in told {
+        // Who asked may have given up.
+        let _ = told.send(result.clone());
+    }
+    result
 }
 
 fn store(log: &RedbLog, jobs: Vec<Job>, bytes: usize, on_commit: &mut OnCommit) -> Result<(), Arc<LogError>> {
@@ -297,8 +348,12 @@ fn store(log: &RedbLog, jobs: Vec<Job>, bytes: usize, on_commit: &mut OnCommit) 
     first.map(drop)
 }
 
+fn index(log: &RedbLog) -> Result<u64, Arc<LogError>> {
+    log.write_index(INDEX_STEP).map_err(Arc::new)
+}
+
 fn finish_index(log: &RedbLog) -> Result<(), Arc<LogError>> {
-    while log.write_index_blocks(IDLE_BLOCKS, true).map_err(Arc::new)? > 0 {}
+    while index(log)? > 0 {}
     Ok(())
 }
 
@@ -306,6 +361,8 @@ fn answer_rest(shared: &Shared, error: &Arc<LogError>, on_commit: &mut OnCommit)
     let jobs = {
         let mut queue = shared.lock();
         queue.stopped = true;
+        queue.decisions.clear();
+        queue.told.clear();
         (queue.items, queue.bytes) = (0, 0);
         std::mem::take(&mut queue.jobs)
     };

@@ -1,6 +1,8 @@
 //! A full disk (a small tmpfs), a read-only disk, a read-only file, and two processes on one file: a clear error each time that
 //! names the cause and what to do, and nothing lost.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -8,9 +10,10 @@ use std::time::{Duration, Instant};
 use dinh_core::client::{Client, ClientConfig, RelayUrl, block_on};
 use dinh_core::document::Value;
 use dinh_core::path;
-use dinh_proto::charter::record::{Audience, Writers};
-use dinh_proto::ids::{DocId, MemberId};
+use dinh_proto::charter::record::{Audience, Role, Writers};
+use dinh_proto::ids::{DocId, MemberId, SpaceId};
 use dinh_proto::keys::SignKey;
+use dinh_proto::limits::RETRY_LATER;
 
 use crate::process::{PATIENCE, Phone, Relay, relay_program};
 use crate::{child, report};
@@ -48,14 +51,16 @@ impl Mount {
         assert!(Command::new("mount").args(["-o", &option]).arg(&self.at).status().unwrap().success());
     }
 
-    /// Takes all space but this much.
+    /// Takes all space but this much, beside what it took before.
     fn fill(&self, but_kib: u64) {
         let path = self.at.join("ballast");
         let df = Command::new("df").args(["--output=avail", "-k"]).arg(&self.at).output().unwrap();
         let text = String::from_utf8(df.stdout).unwrap();
         let free: u64 = text.lines().nth(1).unwrap().trim().parse().unwrap();
         let size = usize::try_from(free.saturating_sub(but_kib)).unwrap() * 1024;
-        std::fs::write(path, vec![1; size]).unwrap();
+        let mut ballast = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        // Others may take some of it meanwhile.
+        let _ = ballast.write_all(&vec![1; size]);
     }
 
     fn free(&self) {
@@ -75,11 +80,16 @@ fn phone(at: &Path, relay: Option<&str>) -> Result<Client, dinh_core::client::Cl
 }
 
 fn document(client: &Client) -> DocId {
+    found(client).1
+}
+
+/// A branch and a document in it.
+fn found(client: &Client) -> (SpaceId, DocId) {
     block_on(async {
         let root = SignKey::from_seed(&[9; 32]);
         let branch = client.found_branch(root, MemberId([1; 16]), "máy").await.unwrap();
         let space = client.create_space(branch, Audience::Everyone).await.unwrap();
-        client.create_document(space, Writers::All).await.unwrap()
+        (branch, client.create_document(space, Writers::All).await.unwrap())
     })
 }
 
@@ -168,9 +178,7 @@ fn a_relay_on_a_full_disk_says_so_loses_nothing_and_goes_on_when_there_is_room()
     let Some(mount) = Mount::of(24) else { return };
     let data = mount.at.join("relay");
     let phones = tempfile::tempdir().unwrap();
-    // A port that stays the same.
-    let listen = format!("127.0.0.1:{}", 19_000 + std::process::id() % 900);
-    let (mut relay, stderr) = serve(&data, &listen, &phones.path().join("first.log"));
+    let (mut relay, stderr) = serve(&data, "127.0.0.1:0", &phones.path().join("first.log"));
     let address = relay.address();
     let client = phone(phones.path(), Some(&address)).unwrap();
     let doc = document(&client);
@@ -179,46 +187,161 @@ fn a_relay_on_a_full_disk_says_so_loses_nothing_and_goes_on_when_there_is_room()
     mount.fill(2_500);
     // The phone goes on whatever the relay does.
     let mut written = 1;
-    let status = loop {
+    loop {
         put(&client, doc, written, 60_000).unwrap();
         written += 1;
-        if let Some(status) = relay.ended_within(Duration::from_millis(50)) {
-            break status;
+        std::thread::sleep(Duration::from_millis(50));
+        if ask(&address, "/readyz").starts_with("HTTP/1.1 503") {
+            break;
         }
         assert!(written < 500, "the disk does not fill up");
+    }
+    mount.fill(0);
+    put(&client, doc, written, 1_000).unwrap();
+    let head = loop {
+        let head = ask(&address, "/dinh/v1");
+        if head.contains("retry-after: 10\r\n") {
+            break head;
+        }
+        assert!(head.starts_with("HTTP/1.1 ") && !head.starts_with("HTTP/1.1 200"), "{head}");
+        std::thread::sleep(Duration::from_millis(50));
     };
+    assert!(head.starts_with("HTTP/1.1 503") && head.contains("the disk is full: free space"), "{head}");
     let acked = client.status().borrow().acked;
-    assert_eq!(status.code(), Some(3));
+    // Long enough to see that it does not give up, and that it does not pretend either.
+    std::thread::sleep(Duration::from_secs(6));
+    assert!(ask(&address, "/readyz").starts_with("HTTP/1.1 503"));
+    assert!(ask(&address, "/healthz").ends_with("ok, waiting for room on its disk\n"), "it is worth keeping");
+    assert!(client.status().borrow().pending > 0);
+    assert_eq!(client.status().borrow().acked, acked);
+    mount.free();
+    mount.remount("size=64m");
+    wait_for(&client, |s| s.is_synced());
+    assert!(client.status().borrow().acked > acked);
+    assert_eq!(keys(&client, doc), written + 1);
+    assert!(ask(&address, "/readyz").starts_with("HTTP/1.1 200"));
+    // It is the same process, and what it then stores is there after a kill.
+    assert_eq!(relay.ended_within(Duration::ZERO), None);
+    client.shutdown_blocking().unwrap();
+    let acked = client.status().borrow().acked;
+    relay.kill();
     let text = std::fs::read_to_string(&stderr).unwrap();
-    assert!(text.contains("the disk is full: free space on the volume of the --data directory"), "{text}");
-    // It does not start on a full disk either without saying so.
+    assert!(text.contains("the disk is full: devices are told to come back"), "{text}");
+    // It does not start on a full disk without saying so.
     mount.fill(0);
     let output = start_and_fail(&data);
     if let Some(output) = output {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(text.contains("the disk is full"), "{text}");
+        // The log may have room left in its file.
+        assert!(text.contains("the disk is full") || text.contains("No space left on device"), "{text}");
         assert_ne!(output.status.code(), Some(0));
     }
-    put(&client, doc, written, 1_000).unwrap();
-    assert!(client.status().borrow().pending > 0);
     mount.free();
-    mount.remount("size=64m");
-    let (mut relay, _) = serve(&data, &listen, &phones.path().join("second.log"));
-    assert_eq!(relay.address(), address);
-    client.network_changed();
-    wait_for(&client, |s| s.is_synced());
-    assert!(client.status().borrow().acked > acked);
-    assert_eq!(keys(&client, doc), written + 1);
-    client.shutdown_blocking().unwrap();
-    relay.kill();
     let log = dinh_server::log::RedbLog::open(&data.join("relay.redb"), dinh_proto::ids::LogEpoch([0xee; 8]))
         .unwrap();
     assert!(log.head() >= acked);
     report(&format!(
-        "crash: a relay's disk was full after {written} edits: it ended with code 3 and says what to do; 0 lost, all {} synced \
-         when there was room",
+        "crash: a relay's disk was full after {written} edits: it waited and opened its log again by itself; 0 lost, all {} synced when \
+         there was room",
         written + 1
     ));
+}
+
+#[test]
+fn a_relay_with_little_room_left_serves_what_it_has_and_stores_again_without_a_restart() {
+    const RESERVE: u64 = 16 << 20;
+    let Some(mount) = Mount::of(64) else { return };
+    let (data, phones) = (mount.at.join("relay"), tempfile::tempdir().unwrap());
+    let stderr = phones.path().join("relay.log");
+    let mut relay = Relay::spawn_with_reserve(&data, "127.0.0.1:0", &stderr, RESERVE);
+    let address = relay.address();
+    let open = |index| {
+        let relay = Some(RelayUrl::parse(&address).unwrap());
+        Client::open_blocking(ClientConfig { relay, ..child::config(phones.path(), index) }).unwrap()
+    };
+    let (writer, reader) = (open(0), open(1));
+    let (branch, doc) = found(&writer);
+    let invitation = block_on(async {
+        writer
+            .admit_device(branch, MemberId([2; 16]), Role::Member, reader.join_request(), "máy")
+            .await
+            .unwrap();
+        writer.invitation(branch).await.unwrap()
+    });
+    put(&writer, doc, 0, 1_000).unwrap();
+    wait_for(&writer, |s| s.is_synced());
+    let acked = writer.status().borrow().acked;
+    mount.fill(RESERVE / 1024 - 1_000);
+    metric_is(&address, "read_only", 1);
+    for n in 1..=20 {
+        put(&writer, doc, n, 1_000).unwrap();
+    }
+    // Longer than until the phone offers them, and once again.
+    std::thread::sleep(RETRY_LATER + Duration::from_secs(3));
+    assert!(metric(&address, "rejects_total{code=\"Unavailable\"}") >= 2);
+    assert!(writer.status().borrow().pending > 0);
+    assert_eq!(writer.status().borrow().acked, acked);
+    // Meanwhile somebody comes who has nothing yet, and reads what is stored.
+    block_on(reader.join(invitation)).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while block_on(reader.read(doc, |v| v.keys(&path![]).len())).unwrap_or_default() == 0 {
+        assert!(Instant::now() < deadline, "{:?}", reader.status().borrow());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!((keys(&writer, doc), keys(&reader, doc)), (21, 1));
+    let (connections, disconnections) =
+        (metric(&address, "connections"), metric(&address, "disconnections_total"));
+    mount.free();
+    wait_for(&writer, |s| s.is_synced());
+    let deadline = Instant::now() + PATIENCE;
+    while keys(&reader, doc) < 21 {
+        assert!(Instant::now() < deadline, "{:?}", reader.status().borrow());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    metric_is(&address, "read_only", 0);
+    assert_eq!((connections, disconnections), (2, 0));
+    assert_eq!(metric(&address, "disconnections_total"), 0);
+    writer.shutdown_blocking().unwrap();
+    reader.shutdown_blocking().unwrap();
+    relay.kill();
+    let text = std::fs::read_to_string(&stderr).unwrap();
+    assert!(text.contains("nearly full: nothing is stored until there is room"), "{text}");
+    report(
+        "crash: a relay with little room left was read-only, served a new phone, and stored all 21 edits when there was room; 0 lost",
+    );
+}
+
+fn metric(address: &str, name: &str) -> u64 {
+    let page = ask(address, "/metrics");
+    let line =
+        page.lines().find_map(|l| l.strip_prefix("dinh_relay_")?.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().unwrap())
+}
+
+/// What the relay answers. A WebSocket is asked for, where there is one.
+fn ask(address: &str, path: &str) -> String {
+    let host = address.strip_prefix("ws://").and_then(|rest| rest.split('/').next()).unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    let websocket = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let upgrade = if path == "/dinh/v1" {
+        format!("Connection: upgrade\r\nUpgrade: websocket\r\n{websocket}")
+    } else {
+        "Connection: close\r\n".to_owned()
+    };
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: relay\r\n{upgrade}\r\n").as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let mut answer = Vec::new();
+    // What was not closed has said everything by then.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn metric_is(address: &str, name: &str, value: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    while metric(address, name) != value {
+        assert!(Instant::now() < deadline, "{name} does not become {value}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn wait_for(client: &Client, what: impl FnMut(&dinh_core::client::Status) -> bool) {

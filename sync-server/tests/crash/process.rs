@@ -167,11 +167,17 @@ impl Relay {
 
     /// The same with its stderr in this file.
     pub(crate) fn spawn_logging(data: &Path, listen: &str, log: &Path) -> Self {
+        Self::spawn_with_reserve(data, listen, log, 0)
+    }
+
+    /// The same, read-only when less than this is free: none of the small volumes of these tests has the usual reserve.
+    pub(crate) fn spawn_with_reserve(data: &Path, listen: &str, log: &Path, bytes: u64) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut child = Command::new(relay_program())
             .args(["serve", "--listen", listen, "--data"])
             .arg(data)
             .env("RUST_LOG", "warn")
+            .env("DINH_RELAY_STORAGE__RESERVE_BYTES", bytes.to_string())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

@@ -18,8 +18,8 @@ use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
 use dinh_proto::time::Timestamp;
 use dinh_proto::wire::{Hello, Message, MessageReader, write_message};
-use dinh_server::hub::{Effect, Hub, HubConfig, PeerId};
-use dinh_server::log::{EpochHistory, IndexEntry};
+use dinh_server::hub::{Effect, Hub, HubConfig, Loaded, OperatorRow, PeerId};
+use dinh_server::log::{EpochHistory, Summary};
 
 /// The relay's.
 pub fn relay_key() -> RelayKey {
@@ -167,10 +167,23 @@ pub struct World {
     pub clients: BTreeMap<u64, Client>,
     /// The log: the item at place `i + 1`.
     pub log: Vec<Bytes>,
+    /// The operator's table.
+    pub operator: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Appends wait here instead of being done.
     pub hold_appends: bool,
     held: Vec<(u64, Vec<Item>)>,
+    /// Verdicts on signatures wait here instead of being told.
+    pub hold_verdicts: bool,
+    pub verdicts: Vec<(u64, Vec<Result<Item, RejectCode>>)>,
+    /// Loads wait here instead of being done.
+    pub hold_loads: bool,
+    pub loads: Vec<(u64, SpaceId)>,
     next: u64,
+}
+
+/// A relay that forgets spaces as soon as it may: what needs them must say so.
+pub fn forgetful() -> HubConfig {
+    HubConfig { warm_bytes_max: 0, ..HubConfig::default() }
 }
 
 impl World {
@@ -182,18 +195,20 @@ impl World {
     pub fn over(config: HubConfig, items: Vec<Item>) -> Self {
         let head = Seq(items.len() as u64);
         let mut hub = Hub::new(config, relay_key(), EpochHistory::new(EPOCH), head, [1; 32]);
-        for (item, seq) in items.iter().zip(1..) {
-            hub.load_entry(&IndexEntry::of(Seq(seq), item.as_raw()));
-        }
-        let records = items.iter().filter(|i| i.header().kind == Kind::Charter);
-        hub.load_charters(records.map(|i| i.as_raw().clone()));
+        let stored = items.iter().zip(1..).map(|(item, seq)| (Seq(seq), item.as_raw()));
+        Summary::of_items(stored).iter().for_each(|summary| hub.load_summary(summary));
         Self {
             hub,
             now: Timestamp(0),
             clients: BTreeMap::new(),
             log: items.iter().map(|i| i.bytes().clone()).collect(),
+            operator: BTreeMap::new(),
             hold_appends: false,
             held: Vec::new(),
+            hold_verdicts: false,
+            verdicts: Vec::new(),
+            hold_loads: false,
+            loads: Vec::new(),
             next: 0,
         }
     }
@@ -317,8 +332,12 @@ impl World {
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
                 Effect::Verify { token, items } => {
-                    progress = true;
                     let results = items.into_iter().map(|(raw, key)| raw.verify(&key)).collect();
+                    if self.hold_verdicts {
+                        self.verdicts.push((token, results));
+                        continue;
+                    }
+                    progress = true;
                     self.hub.handle_verified(self.now, token, results);
                 }
                 Effect::Append { token, items } => {
@@ -330,21 +349,60 @@ impl World {
                     let items = seqs.iter().map(|s| (*s, self.log[s.0 as usize - 1].clone())).collect();
                     self.hub.handle_read(self.now, token, Ok(items));
                 }
+                Effect::Load { token, space } => {
+                    self.loads.push((token, space));
+                    progress |= !self.hold_loads;
+                }
                 Effect::Wake { .. } => {}
+                Effect::Remember { rows } => {
+                    progress = true;
+                    self.remember(rows);
+                }
                 Effect::Close { peer } => {
                     progress = true;
                     self.client(peer.0).closed = true;
                 }
             }
         }
+        if !self.hold_loads {
+            for (token, space) in std::mem::take(&mut self.loads) {
+                progress = true;
+                let loaded = self.loaded(space);
+                self.hub.handle_loaded(self.now, token, Ok(loaded));
+            }
+        }
         if !self.hold_appends {
             for (token, items) in std::mem::take(&mut self.held) {
+                progress = true;
                 let first = Seq(self.log.len() as u64 + 1);
                 self.log.extend(items.iter().map(|i| i.bytes().clone()));
                 self.hub.handle_appended(self.now, token, Ok(first));
             }
         }
         progress
+    }
+
+    fn remember(&mut self, rows: Vec<OperatorRow>) {
+        for row in rows {
+            match row.value {
+                Some(value) => self.operator.insert(row.key, value),
+                None => self.operator.remove(&row.key),
+            };
+        }
+    }
+
+    /// What the log has of a space.
+    pub fn loaded(&self, space: SpaceId) -> Loaded {
+        let stored = self.stored();
+        Loaded::of_items(space, (1..).map(Seq).zip(stored.iter().map(Item::as_raw)))
+    }
+
+    /// The disk fails at the loads that were held.
+    pub fn fail_loads(&mut self) {
+        for (token, _) in std::mem::take(&mut self.loads) {
+            self.hub.handle_loaded(self.now, token, Err(()));
+        }
+        self.run();
     }
 
     /// The disk fails at the appends that were held.
@@ -499,7 +557,7 @@ impl Branch {
 
     /// A relay that holds the charter and nothing else.
     pub fn world(&self) -> World {
-        World::over(HubConfig::default(), self.records.clone())
+        World::over(forgetful(), self.records.clone())
     }
 }
 

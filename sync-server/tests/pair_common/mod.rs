@@ -13,14 +13,14 @@ use dinh_proto::channel::Binding;
 use dinh_proto::charter::record::{Audience, Role, Writers};
 use dinh_proto::error::RejectCode;
 use dinh_proto::ids::{DocId, ItemId, LogEpoch, MemberId, Seq, SpaceId};
-use dinh_proto::item::{Kind, RawItem};
+use dinh_proto::item::RawItem;
 use dinh_proto::keys::{DeviceKey, RelayKey, SignKey};
 use dinh_proto::session::{DeviceEvent, DeviceSession};
 use dinh_proto::time::{Timestamp, WallTime};
 use dinh_proto::wire::Hello;
-use dinh_server::hub::{Effect, Hub, HubConfig, PeerId};
+use dinh_server::hub::{Effect, Hub, HubConfig, Loaded, PeerId};
 use dinh_server::log::epochs::EpochStart;
-use dinh_server::log::{EpochHistory, IndexEntry, RedbLog};
+use dinh_server::log::{EpochHistory, RedbLog, Summary};
 
 pub(crate) mod net;
 
@@ -105,13 +105,9 @@ impl Relay {
         let starts = epochs.starts().to_vec();
         let seed = [now.epoch.0[0]; 32];
         let mut hub = Hub::new(HubConfig::default(), relay_key(), epochs, head, seed);
-        let mut records = Vec::new();
-        for (seq, bytes) in &log {
-            let raw = RawItem::parse(bytes.clone()).unwrap();
-            hub.load_entry(&IndexEntry::of(*seq, &raw));
-            records.extend((raw.header().kind == Kind::Charter).then_some(raw));
-        }
-        hub.load_charters(records);
+        let items = placed(&log);
+        let stored = items.iter().map(|(seq, item)| (*seq, item));
+        Summary::of_items(stored).iter().for_each(|summary| hub.load_summary(summary));
         Self::over(hub, starts, log)
     }
 
@@ -136,7 +132,12 @@ impl Relay {
                     let items = seqs.iter().map(|s| (*s, self.log[s].clone())).collect();
                     self.hub.handle_read(NOW.mono, token, Ok(items));
                 }
-                Effect::Wake { .. } | Effect::Close { .. } => {}
+                Effect::Load { token, space } => {
+                    let items = placed(&self.log);
+                    let loaded = Loaded::of_items(space, items.iter().map(|(seq, item)| (*seq, item)));
+                    self.hub.handle_loaded(NOW.mono, token, Ok(loaded));
+                }
+                Effect::Wake { .. } | Effect::Close { .. } | Effect::Remember { .. } => {}
             }
         }
     }
@@ -292,4 +293,8 @@ pub(crate) fn tokens<S: Store>(phone: &mut Replica<S>, doc: &DocId) -> Vec<Strin
 
 pub(crate) fn put_token<S: Store>(phone: &mut Replica<S>, doc: &DocId, token: &str) {
     phone.edit(NOW, doc, None, |e| e.put(&path!["tokens", token], true)).unwrap();
+}
+
+fn placed(log: &BTreeMap<Seq, Bytes>) -> Vec<(Seq, RawItem)> {
+    log.iter().map(|(seq, bytes)| (*seq, RawItem::parse(bytes.clone()).unwrap())).collect()
 }

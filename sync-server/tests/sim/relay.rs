@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use dinh_core::testing::{Crash, SimDisk};
 use dinh_proto::error::RejectCode;
-use dinh_proto::ids::{LogEpoch, Seq};
-use dinh_proto::item::{Item, Kind, RawItem};
-use dinh_server::hub::{Effect, Hub, HubConfig};
+use dinh_proto::ids::{LogEpoch, Seq, SpaceId};
+use dinh_proto::item::Item;
+use dinh_server::hub::{Effect, Hub, HubConfig, Loaded, WARM_BYTES_MAX};
 use dinh_server::log::{LogError, RedbLog};
 use rand_chacha::rand_core::RngCore;
 
@@ -15,6 +15,9 @@ use crate::net::relay_key;
 use crate::starts::Trouble;
 use crate::world::{Happening, SECOND, World};
 use crate::{hub_conn, hub_peer};
+
+/// Items that wait to be entered into the tables of spaces.
+const INDEX_WHEN_BEHIND: u64 = 16;
 
 pub(crate) struct Relay {
     pub(crate) disk: SimDisk,
@@ -69,19 +72,13 @@ impl World {
             Err(error) => return self.relay_start_failed(&error),
         };
         self.relay_started();
-        let mut hub = Hub::new(HubConfig::default(), relay_key(), log.epochs().clone(), log.head(), seed);
-        let mut charter = Vec::new();
+        // Some relays forget a space as soon as they may, some keep a few, some all.
+        let warm_bytes_max = [0, 8 << 10, WARM_BYTES_MAX][self.opts.actions as usize % 3];
+        let config = HubConfig { warm_bytes_max, ..HubConfig::default() };
+        let mut hub = Hub::new(config, relay_key(), log.epochs().clone(), log.head(), seed);
+        log.summaries().expect("the log reads").iter().for_each(|summary| hub.load_summary(summary));
         let mut found = Vec::new();
-        log.entries(Seq(1), |entry| {
-            hub.load_entry(&entry);
-            found.push((entry.seq, entry.id));
-            if entry.kind == Kind::Charter {
-                charter.push(entry.seq);
-            }
-        })
-        .expect("the log reads");
-        let records = log.read(&charter).expect("the log reads").into_iter();
-        hub.load_charters(records.map(|(_, bytes)| RawItem::parse(bytes).expect("well formed")));
+        log.entries(Seq(1), |entry| found.push((entry.seq, entry.id))).expect("the log reads");
         self.check_log_after_start(&found);
         self.relay.life += 1;
         self.relay.wake_at = u64::MAX;
@@ -143,6 +140,11 @@ impl World {
                 Effect::Read { token, seqs } => {
                     let delay = self.between(self.opts.effect);
                     self.after(delay, Happening::Read { life, token, seqs });
+                }
+                Effect::Remember { rows } => panic!("nobody decided anything: {rows:?}"),
+                Effect::Load { token, space } => {
+                    let delay = self.between(self.opts.effect);
+                    self.after(delay, Happening::Loaded { life, token, space });
                 }
                 Effect::Wake { peer } => self.transmit_relay(hub_conn(peer)),
                 Effect::Close { peer } => self.close_relay_end(hub_conn(peer)),
@@ -262,6 +264,19 @@ impl World {
         }
     }
 
+    pub(crate) fn loaded(&mut self, life: u64, token: u64, space: SpaceId) {
+        let now = self.mono();
+        if let Some(node) = self.relay.node.as_mut().filter(|_| self.relay.life == life) {
+            let stored = node.log.space(space);
+            if let Err(error) = &stored {
+                assert!(matches!(error, LogError::Failed), "the hub loads what is not there: {error}");
+            }
+            let loaded = stored.map(|stored| Loaded::new(space, stored));
+            node.hub.handle_loaded(now, token, loaded.map_err(|_| ()));
+            self.pump_relay();
+        }
+    }
+
     /// Begins a commit of everything that waits, if none is under way.
     fn start_commit(&mut self) {
         let mut delay = self.between(self.opts.fsync);
@@ -278,7 +293,12 @@ impl World {
     pub(crate) fn commit_done(&mut self, life: u64) {
         let Some(node) = self.relay.node.as_mut().filter(|_| self.relay.life == life) else { return };
         let committing = std::mem::take(&mut node.committing);
-        let first = match node.log.append_batch(committing.iter().flat_map(|(_, items)| items)) {
+        // As the writer does when it is behind, but sooner.
+        let is_behind = node.log.unindexed() > INDEX_WHEN_BEHIND;
+        let indexed = if is_behind { node.log.write_index(INDEX_WHEN_BEHIND / 2) } else { Ok(0) };
+        let stored =
+            indexed.and_then(|_| node.log.append_batch(committing.iter().flat_map(|(_, items)| items)));
+        let first = match stored {
             Ok(first) => first,
             Err(error) => {
                 assert!(self.relay.disk_fault, "the log failed by itself: {error}");

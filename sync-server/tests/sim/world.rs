@@ -81,6 +81,11 @@ pub(crate) enum Happening {
         token: u64,
         seqs: Vec<Seq>,
     },
+    Loaded {
+        life: u64,
+        token: u64,
+        space: SpaceId,
+    },
     /// The disk is done with a commit.
     CommitDone {
         life: u64,
@@ -338,6 +343,7 @@ impl World {
             Happening::WakeRelay { life } => self.wake_relay(life),
             Happening::Verified { life, token, results } => self.verified(life, token, results),
             Happening::Read { life, token, seqs } => self.read(life, token, &seqs),
+            Happening::Loaded { life, token, space } => self.loaded(life, token, space),
             Happening::CommitDone { life } => self.commit_done(life),
             Happening::CommitTold { life, answers } => self.commit_told(life, answers),
             Happening::RestartPhone { phone } => self.start_phone(phone),
