@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # How many bytes the SDK adds to an app: the phones' library as it is shipped, linked and stripped.
 #
-#   size.sh [--check]                 builds it for this Linux machine, with and without TLS, and measures
+#   size.sh [--check] [--tls]         builds it for this Linux machine, with and without TLS, and measures; --tls: only with
 #   size.sh [--check] --of FILE...    measures libraries that are there
 #
 # --check fails if one of them is over the ceiling: what was measured with TLS on 2026-11-23, and a twentieth. It keeps the library
@@ -36,10 +36,11 @@ report() { # files
   fi
 }
 
-check=0 files=()
+check=0 files=() variants=(tls no-tls)
 while [ $# -gt 0 ]; do
   case $1 in
     --check) check=1 ;;
+    --tls) variants=(tls) ;;
     --of)
       shift
       [ $# -gt 0 ] || die "--of: which libraries?"
@@ -55,7 +56,7 @@ need "${STRIP:-strip}"
 
 if [ "${#files[@]}" = 0 ]; then
   triple=$(rustc -vV | sed -n 's/^host: //p')
-  for variant in tls no-tls; do
+  for variant in "${variants[@]}"; do
     features=()
     [ "$variant" = tls ] || features=(--no-default-features)
     build_library "$triple" cdylib ${features[@]+"${features[@]}"}
