@@ -14,6 +14,7 @@ use dinh_proto::item::{Draft, ITEM_OVERHEAD_BYTES, Item, Kind, Place, RawItem, S
 use dinh_proto::ranges::Ranges;
 use dinh_proto::session::DeviceSession;
 use dinh_proto::wire::Hello;
+use dinh_server::hub::PeerId;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::collections::BTreeMap;
@@ -26,6 +27,16 @@ use crate::world::World;
 
 /// Numbers of its connections begin here.
 const CONNS: u64 = 1 << 41;
+
+/// A connection of its own, over which it puts one item.
+pub(crate) struct HostileConn {
+    /// Of the relay, in which it began.
+    life: u64,
+    peer: PeerId,
+    device: DeviceSession,
+    /// Until it is put.
+    item: Option<Item>,
+}
 
 /// Whether there is a hostile hand in the world of this seed. Drawn apart, so that other worlds stay what they were.
 pub(crate) fn is_in(seed: u64) -> bool {
@@ -171,11 +182,11 @@ impl World {
         self.say(|| {
             format!("a hostile hand puts {:?} {:?} {place:?} with the key of phone {p}", kind, item.id())
         });
-        self.put_and_leave(p, &item);
+        self.put_and_leave(p, item);
     }
 
     /// Gives an item to the relay over a connection of its own, and does not wait for the answer.
-    fn put_and_leave(&mut self, p: usize, item: &Item) {
+    fn put_and_leave(&mut self, p: usize, item: Item) {
         self.ledger.borrow_mut().made.insert(item.id(), item.bytes().clone());
         let keys = ConnKeys::new(self.seed32());
         let now = self.mono();
@@ -183,31 +194,46 @@ impl World {
         let before = hub_peer(CONNS + self.next_hostile.saturating_sub(1));
         self.next_hostile += 1;
         let Some(node) = &mut self.relay.node else { return };
-        let hub = &mut node.hub;
-        hub.handle_disconnected(now, before);
-        hub.handle_connected(now, peer, keys.binding, keys.relay_seed);
+        node.hub.handle_disconnected(now, before);
+        node.hub.handle_connected(now, peer, keys.binding, keys.relay_seed);
+        let cursor = Cursor { epoch: node.log.epochs().current(), seq: node.hub.durable_head().max(Seq(1)) };
+        let hello = Hello { cursor: Some(cursor), ..Hello::default() };
         let (relay, binding) = (relay_key().public(), Binding(keys.binding));
-        let hello = Hello {
-            cursor: Some(Cursor { epoch: node.log.epochs().current(), seq: hub.durable_head().max(Seq(1)) }),
-            ..Hello::default()
-        };
-        let mut device =
-            DeviceSession::new(&self.phones[p].key, &relay, binding, keys.device_seed, hello, now);
-        let mut put = false;
-        for _ in 0..8 {
-            let mut frame = Vec::new();
-            while device.poll_transmit(&mut frame) {
-                hub.handle_frame(now, peer, Bytes::from(std::mem::take(&mut frame)));
+        let device = DeviceSession::new(&self.phones[p].key, &relay, binding, keys.device_seed, hello, now);
+        self.hostile = Some(HostileConn { life: self.relay.life, peer, device, item: Some(item) });
+        self.converse_hostile(peer);
+        self.pump_relay();
+    }
+
+    /// Goes on with the hostile hand's conversation until the relay has to do something first, or the item is on its way.
+    pub(crate) fn converse_hostile(&mut self, peer: PeerId) {
+        let now = self.mono();
+        let Some(mut conn) = self.hostile.take_if(|conn| conn.peer == peer) else { return };
+        let Some(node) = self.relay.node.as_mut().filter(|_| self.relay.life == conn.life) else { return };
+        let hub = &mut node.hub;
+        let mut frame = Vec::new();
+        loop {
+            if conn.device.can_put()
+                && let Some(item) = conn.item.take()
+            {
+                conn.device.put(item.id(), item.bytes().clone(), false);
             }
-            while hub.poll_transmit(now, peer, &mut frame) {
-                device.handle_frame(now, &frame);
+            let mut said = false;
+            while conn.device.poll_transmit(&mut frame) {
+                said = true;
+                hub.handle_frame(now, conn.peer, Bytes::from(std::mem::take(&mut frame)));
+            }
+            while hub.poll_transmit(now, conn.peer, &mut frame) {
+                said = true;
+                conn.device.handle_frame(now, &frame);
                 frame.clear();
             }
-            if device.can_put() && !put {
-                put = true;
-                device.put(item.id(), item.bytes().clone(), false);
+            if !said {
+                break;
             }
         }
-        self.pump_relay();
+        if conn.item.is_some() {
+            self.hostile = Some(conn);
+        }
     }
 }

@@ -146,7 +146,10 @@ impl World {
                     let delay = self.between(self.opts.effect);
                     self.after(delay, Happening::Loaded { life, token, space });
                 }
-                Effect::Wake { peer } => self.transmit_relay(hub_conn(peer)),
+                Effect::Wake { peer } => {
+                    self.transmit_relay(hub_conn(peer));
+                    self.converse_hostile(peer);
+                }
                 Effect::Close { peer } => self.close_relay_end(hub_conn(peer)),
             }
         }

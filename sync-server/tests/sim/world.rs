@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::bounds::Marks;
 use crate::hall::HallConn;
+use crate::hostile::HostileConn;
 use crate::net::{Conn, ConnKeys, Direction, Tap};
 use crate::options::{Options, between, chance};
 use crate::phone::Phone;
@@ -198,6 +199,7 @@ pub(crate) struct World {
     /// Connections between phones.
     pub(crate) hall: BTreeMap<u64, HallConn>,
     pub(crate) next_hall: u64,
+    pub(crate) hostile: Option<HostileConn>,
     pub(crate) next_hostile: u64,
     pub(crate) ledger: Rc<RefCell<Ledger>>,
     pub(crate) truth: Truth,
@@ -231,6 +233,7 @@ impl World {
             next_conn: 0,
             hall: BTreeMap::new(),
             next_hall: 0,
+            hostile: None,
             next_hostile: 0,
             ledger: Rc::default(),
             truth: Truth::default(),
